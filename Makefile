@@ -1,0 +1,57 @@
+# hamkor: `make demo` shows it at work, `make test` runs the tests. Both make .venv first; nothing else is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+help:
+	@echo 'make demo    eleven nodes on this machine play a case; ARGS="--json" or ARGS="--keep DIR"'
+	@echo 'make test    all tests'
+	@echo 'make check   lint, types and the quick tests'
+	@echo 'make sim     the simulator over many seeds'
+	@echo 'make bench   what it costs, as ratios to what the machine allows'
+	@echo 'make lock    make the lock files again (needs uv)'
+	@echo 'make clean   remove what was made'
+
+venv: $(READY)
+
+$(READY): requirements-build.lock requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-build.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	rm -rf $(VENV)/lib/python3*/site-packages/trio-stubs  # comes with libp2p, and would hide trio's own types
+	touch $@
+
+demo: venv
+	@$(BIN)/hamkor demo $(ARGS)
+
+test: venv
+	$(BIN)/python -m pytest -q $(ARGS)
+
+quick: venv
+	$(BIN)/python -m pytest -q -m "not slow and not live and not crash and not sim and not interop and not fuzz" $(ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+
+types: venv
+	$(BIN)/mypy
+
+check: lint types quick
+
+sim: venv
+	$(BIN)/python -m pytest -q -m "slow and sim" $(ARGS)
+
+bench: venv
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --override overrides.in requirements.in | $(PYTHON) tests/split_lock.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help venv demo test quick lint types check sim bench lock clean

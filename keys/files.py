@@ -1,0 +1,45 @@
+"""Files that are there wholly or not at all, and durable when the call returns."""
+
+import os
+from pathlib import Path
+
+
+def create_file(path: Path, content: bytes) -> None:
+    """Write a new file, mode 0600. Raises FileExistsError, with nothing changed, when `path` exists."""
+    temporary = _write_temporary(path, content)
+    try:
+        os.link(temporary, path)  # unlike a rename, this fails when the target is there
+    finally:
+        temporary.unlink()
+    _sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, mode 0600, in place of the one that may be there."""
+    _write_temporary(path, content).replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_temporary(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return temporary
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,359 @@
+"""The ledger: what is kept, and how to read it. Entries come in through `Ledger.commit` and no other way.
+
+    ledger = create(storage, charter_file)        # once, in an empty store
+    ledger = load(storage)
+    result = ledger.commit([frame, ...])          # any one thread: checks, writes, makes durable
+    ledger.apply(result)                          # the owner's thread: heads and authority move on
+
+Between `commit` and `apply` the owner still sees the state before; so the engine, which commits in another
+thread, never acts on what is not durable. Reading is safe from the owner's thread at any time.
+
+Memory: the heads and root leaves, about 700 bytes a log, and the acts; nothing grows with the entries.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from keys.errors import FormatError, HomeError, StorageError
+from keys.signing import PublicKey, verify
+from ledger.authority import ActEntry, Authority, evaluate
+from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts
+from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
+from ledger.storage import Reader, Storage
+from protocol.body import parse_address
+from protocol.charter import Charter, decode_charter_file, verify_charter
+from protocol.codec import decode
+from protocol.entry import Entry, EntryId, NetworkId, Place, open_row, signed_bytes
+from protocol.frame import Run
+from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, HEADER_BYTES_MAX
+from protocol.merkle import root, tree_root
+from protocol.message import Fork
+from protocol.reconcile import HeadIndex
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What one transaction did: an outcome for each item, in order, and what stands now."""
+
+    outcomes: tuple[Outcome, ...]
+    logs: tuple[LogState, ...]  # those that changed
+    authority: Authority
+    acts: tuple[ActEntry, ...]
+
+    @property
+    def stretches(self) -> Iterator[Stretch]:
+        """All admitted stretches, in order of arrival."""
+        return (stretch for outcome in self.outcomes for stretch in outcome.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An entry and the place it took in the order of arrival here."""
+
+    arrival: int
+    entry: Entry
+    disputed: bool
+
+
+def create(storage: Storage, charter_file: bytes) -> "Ledger":
+    """A new ledger in an empty store. Raises HomeError when the store holds one already."""
+    verify_charter(decode_charter_file(charter_file))
+    with storage.write() as txn:
+        if txn.get("meta", b"format") is not None:
+            raise HomeError("this store holds a ledger already; choose another home")
+        txn.put("meta", b"format", FORMAT)
+        txn.put("meta", b"charter", charter_file)
+        txn.put("meta", b"arrival", U64.pack(0))
+    return load(storage)
+
+
+def load(storage: Storage) -> "Ledger":
+    """The ledger in `storage`. Cost: O(logs + acts). Raises HomeError or StorageError."""
+    with storage.read() as txn:
+        found = txn.get("meta", b"format")
+        if found is None:
+            raise HomeError("there is no ledger here; run hamkor init with a charter first")
+        if found != FORMAT:
+            raise HomeError(f"the store has format {found.decode('ascii', 'replace')}, this program reads format 1")
+        charter_file = txn.get("meta", b"charter") or b""
+        charter = verify_charter(decode_charter_file(charter_file))
+        acts = tuple(read_acts(txn))
+        logs = [decode_log(key, raw) for key, raw in txn.scan("logs")]
+    return Ledger(storage, charter_file, charter, acts, logs)
+
+
+class Ledger:
+    """One node's ledger. See the module for who may call what."""
+
+    def __init__(
+        self, storage: Storage, charter_file: bytes, charter: Charter, acts: tuple[ActEntry, ...], logs: list[LogState]
+    ) -> None:
+        self.storage = storage
+        self.charter_file = charter_file
+        self.charter = charter
+        self.network_id: NetworkId = charter.network_id
+        self.authority = evaluate(charter, acts)
+        self.heads = HeadIndex(log.head for log in logs)
+        self._acts = acts
+        self._leaves = {log.key: _leaf(log) for log in logs if log.size}
+        self.entries = sum(log.size for log in logs)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def commit(self, items: Sequence[Item]) -> CommitResult:
+        """Admit `items` in order in one durable transaction. A refused item does not hold back the others.
+
+        Raises StorageError with nothing changed when the disk fails. Cost: about 10 us an entry, 55 us a run.
+        """
+        with self.storage.write() as txn:
+            admission = Admission(self.charter, self.authority, self._acts, txn)
+            outcomes = tuple(admission.admit(item) for item in items)
+            admission.finish()
+        return CommitResult(outcomes, tuple(admission.logs.values()), admission.authority, tuple(admission.acts))
+
+    def commit_whole(self, items: Iterator[Item]) -> CommitResult:
+        """Like `commit`, but the first refusal undoes everything and is raised: for bundles. Memory is bounded."""
+        outcome = Outcome()
+        with self.storage.write() as txn:
+            admission = Admission(self.charter, self.authority, self._acts, txn)
+            for item in items:
+                found = admission.admit(item)
+                if found.refused is not None:
+                    raise found.refused
+                outcome.new += found.new
+                outcome.duplicates += found.duplicates
+                outcome.set_aside += found.set_aside
+                outcome.diverged += found.diverged
+                outcome.forks += found.forks
+            admission.finish()
+        return CommitResult((outcome,), tuple(admission.logs.values()), admission.authority, tuple(admission.acts))
+
+    def apply(self, result: CommitResult) -> None:
+        """Move on to what `result` made durable. O(logs that changed)."""
+        for log in result.logs:
+            self.entries += log.size - self.heads.get(log.key).size
+            self.heads.put(log.head)
+            if log.size:
+                self._leaves[log.key] = _leaf(log)
+            else:
+                self._leaves.pop(log.key, None)
+        self.authority = result.authority
+        self._acts = result.acts
+
+    # -- what stands ------------------------------------------------------------------------------
+
+    def root(self) -> bytes:
+        """The ledger root over everything that counts (SPEC.md 7.3). O(logs) hashes."""
+        return tree_root(self._leaves[key] for key in sorted(self._leaves))
+
+    @property
+    def acts(self) -> tuple[ActEntry, ...]:
+        """The acts that count, in no particular order."""
+        return self._acts
+
+    def log(self, key: PublicKey) -> LogState | None:
+        """What is known of `key`'s log."""
+        with self.storage.read() as txn:
+            raw = txn.get("logs", key)
+        return None if raw is None else decode_log(key, raw)
+
+    def arrival(self) -> int:
+        """How many entries have ever arrived: the cursor after the last."""
+        with self.storage.read() as txn:
+            return _number(txn.get("meta", b"arrival"))
+
+    # -- entries ----------------------------------------------------------------------------------
+
+    def entry(self, entry_id: bytes) -> Entry | None:
+        """The entry with that id, or None."""
+        with self.storage.read() as txn:
+            place = txn.get("ids", entry_id)
+            return None if place is None else _entry_at(txn, place)
+
+    def entry_at(self, key: PublicKey, seq: int) -> Entry | None:
+        """The entry at that place, or None."""
+        with self.storage.read() as txn:
+            raw = txn.get("logs", key)
+            if raw is None or not 0 <= seq < decode_log(key, raw).held:
+                return None
+            return _entry_at(txn, PLACE.pack(decode_log(key, raw).number, seq))
+
+    def ids_with(self, prefix: str, most: int = 10) -> list[EntryId]:
+        """Ids that start with those hexadecimal digits, at most `most`. Raises FormatError on other characters."""
+        try:
+            start = bytes.fromhex(prefix + "0" * (64 - len(prefix)))
+        except ValueError:
+            raise FormatError(f"{prefix!r} is no id: an id is up to 64 hexadecimal digits") from None
+        found: list[EntryId] = []
+        with self.storage.read() as txn:
+            for known, _ in txn.scan("ids", start):
+                if not known.hex().startswith(prefix.lower()) or len(found) == most:
+                    break
+                found.append(EntryId(known))
+        return found
+
+    def ids_at(self, key: PublicKey, seqs: Sequence[int]) -> list[tuple[int, EntryId]]:
+        """The ids at those seqs of a log, where it has them, disputed entries included."""
+        with self.storage.read() as txn:
+            raw = txn.get("logs", key)
+            if raw is None:
+                return []
+            number = decode_log(key, raw).number
+            rows = [(seq, txn.get("rows", PLACE.pack(number, seq))) for seq in seqs]
+        return [(seq, EntryId(row[:32])) for seq, row in rows if row is not None]
+
+    def run(
+        self, key: PublicKey, first: int, stop: int, *, bytes_max: int = FRAME_BYTES_TARGET,
+        entries_max: int = FRAME_ENTRIES_MAX,
+    ) -> Run | None:  # fmt: skip
+        """Entries `first` to below `stop` as they may be sent, or fewer, or None when there is nothing to send.
+
+        At least one row is taken, then as many as fit in `bytes_max` and `entries_max`. The run ends on an entry
+        whose own signature verifies, so that every receiver accepts it.
+        """
+        with self.storage.read() as txn:
+            raw = txn.get("logs", key)
+            if raw is None:
+                return None
+            log = decode_log(key, raw)
+            stop = min(stop, log.size)
+            if not 0 <= first < stop:
+                return None
+            prev = _id_before(txn, log.number, first)
+            ids: list[EntryId] = []
+            rows: list[bytes] = []
+            taken = 0
+            for _, value in txn.scan("rows", PLACE.pack(log.number, first), PLACE.pack(log.number, stop)):
+                taken += len(value)
+                if rows and (taken > bytes_max or len(rows) == entries_max):
+                    break
+                ids.append(EntryId(value[:32]))
+                rows.append(value[32:])
+            while rows and not self._signed(log, first + len(rows) - 1, rows[-1], ids[-2] if len(ids) > 1 else prev):
+                ids.pop()
+                rows.pop()
+        return Run(key, first, prev, tuple(rows)) if rows else None
+
+    def _signed(self, log: LogState, seq: int, row: bytes, prev: EntryId | None) -> bool:
+        if seq == log.held - 1 and log.forked_at is None:
+            return True  # admission verified the last entry of every run
+        entry = open_row(row, Place(log.key, seq, prev))
+        return verify(log.key, signed_bytes(self.network_id, entry.header), entry.signature)
+
+    def arrived(self, cursor: int, most: int = 1000) -> tuple[list[Arrived], int]:
+        """Up to `most` entries from arrival number `cursor` on, in order, and the cursor after them."""
+        found: list[Arrived] = []
+        with self.storage.read() as txn:
+            start = _stretch_start(txn, cursor)
+            logs: dict[int, LogState] = {}
+            for raw_arrival, value in txn.scan("arrivals", U64.pack(start)):
+                number, first, count = ARRIVAL.unpack(value)
+                if number not in logs:
+                    logs[number] = _log_numbered(txn, number)
+                skip = max(0, cursor - U64.unpack(raw_arrival)[0])
+                stop = min(first + count, first + skip + most - len(found))
+                for entry in _entries(txn, logs[number], first + skip, stop):
+                    found.append(Arrived(cursor, entry, disputed=entry.seq >= logs[number].size))
+                    cursor += 1
+                if len(found) >= most:
+                    break
+        return found, cursor
+
+    def log_entries(self, key: PublicKey, first: int = 0, most: int = 1000) -> list[Arrived]:
+        """Entries of one log in order; `arrival` is not known here and is -1."""
+        with self.storage.read() as txn:
+            raw = txn.get("logs", key)
+            if raw is None:
+                return []
+            log = decode_log(key, raw)
+            stop = min(log.held, first + most)
+            return [Arrived(-1, entry, disputed=entry.seq >= log.size) for entry in _entries(txn, log, first, stop)]
+
+    # -- forks and addresses ----------------------------------------------------------------------
+
+    def fork(self, key: PublicKey) -> Fork | None:
+        """The proof of the lowest known fork of `key`'s log."""
+        with self.storage.read() as txn:
+            for _, raw in txn.scan("forks", key, key + b"\xff" * 9):
+                return _fork(raw)
+        return None
+
+    def forks(self) -> list[tuple[PublicKey, int, Fork]]:
+        """All fork proofs held: key, seq, proof."""
+        with self.storage.read() as txn:
+            return [(PublicKey(at[:32]), _number(at[32:]), _fork(raw)) for at, raw in txn.scan("forks")]
+
+    def addresses(self) -> dict[PublicKey, tuple[str, ...]]:
+        """The addresses each certified node last published."""
+        found: dict[PublicKey, tuple[str, ...]] = {}
+        with self.storage.read() as txn:
+            for index_key, _ in txn.scan("kinds", b"address\x00", b"address\x01"):
+                entry = _entry_at(txn, index_key[8:])
+                if entry.body is None or not self.authority.is_node(entry.key):
+                    continue
+                try:
+                    found[entry.key] = parse_address(entry.body).addresses
+                except FormatError:
+                    continue  # shown by `hamkor log`; it names no address
+        return found
+
+
+def _leaf(log: LogState) -> bytes:
+    return sha256(b"\x00" + log.key + U64.pack(log.size) + root(log.peaks)).digest()
+
+
+def _number(raw: bytes | None) -> int:
+    return int.from_bytes(raw or b"", "big")
+
+
+def _fork(raw: bytes) -> Fork:
+    value = decode(raw, size_max=4 * HEADER_BYTES_MAX)
+    match value:
+        case [[bytes() as a, bytes() as b], [bytes() as c, bytes() as d]]:
+            return Fork((a, b), (c, d))
+        case _:
+            raise StorageError("a fork proof in the store is damaged; run hamkor audit on this home")
+
+
+def _log_numbered(txn: Reader, number: int) -> LogState:
+    key = txn.get("numbers", U32.pack(number))
+    raw = None if key is None else txn.get("logs", key)
+    if key is None or raw is None:
+        raise StorageError(f"log number {number} is missing from the store; run hamkor audit on this home")
+    return decode_log(key, raw)
+
+
+def _id_before(txn: Reader, number: int, seq: int) -> EntryId | None:
+    if seq == 0:
+        return None
+    raw = txn.get("rows", PLACE.pack(number, seq - 1))
+    if raw is None:
+        raise StorageError(f"entry {seq - 1} of log number {number} is missing; run hamkor audit on this home")
+    return EntryId(raw[:32])
+
+
+def _entries(txn: Reader, log: LogState, first: int, stop: int) -> Iterator[Entry]:
+    if first >= stop:
+        return
+    prev = _id_before(txn, log.number, first)
+    seq = first
+    for _, value in txn.scan("rows", PLACE.pack(log.number, first), PLACE.pack(log.number, stop)):
+        entry = open_row(value[32:], Place(log.key, seq, prev))
+        yield entry
+        prev, seq = EntryId(value[:32]), seq + 1
+
+
+def _entry_at(txn: Reader, place: bytes) -> Entry:
+    number, seq = PLACE.unpack(place)
+    for entry in _entries(txn, _log_numbered(txn, number), seq, seq + 1):
+        return entry
+    raise StorageError(f"entry {seq} of log number {number} is missing; run hamkor audit on this home")
+
+
+def _stretch_start(txn: Reader, cursor: int) -> int:
+    """The arrival number at which the stretch that holds `cursor` starts."""
+    if txn.get("arrivals", U64.pack(cursor)) is not None:
+        return cursor
+    before = txn.before("arrivals", U64.pack(cursor))
+    return U64.unpack(before[0])[0] if before else cursor

@@ -1,0 +1,472 @@
+"""The daemon: one engine between the network, the disk and the control socket.
+
+Four tasks share one trio loop, and only `Driver.feed` touches the engine:
+
+    network     transport events  -> PeerUp, Received, PeerDown
+    timers      Engine.deadline() -> TimerFired
+    commits     Commit outputs    -> a worker thread -> Committed or CommitFailed
+    control     requests          -> Submitted, BundleSubmitted, or an answer from the desk
+
+Stopping (SIGTERM, SIGINT): no new requests, the commit under way is finished, links are closed, exit 0.
+"""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from logging.handlers import RotatingFileHandler
+from random import Random
+from typing import Final
+
+import trio
+from ledger.projection import Projection
+
+from keys.entropy import Entropy, system_entropy
+from keys.errors import HamkorError, HomeError, LocalError, StorageError
+from keys.mark import Mark
+from keys.signing import PublicKey, SigningKey
+from ledger.ingest import Outcome
+from ledger.lmdb_store import open_lmdb
+from ledger.store import CommitResult, Ledger, load
+from node.clock import now, wall_ms
+from node.control import Request, SendItem, serve_control
+from node.desk import Desk
+from node.engine.engine import Engine, EngineSettings
+from node.engine.events import (
+    BundleSubmitted,
+    Commit,
+    CommitFailed,
+    Committed,
+    Disconnect,
+    Event,
+    Notify,
+    PeerDown,
+    PeerUp,
+    Received,
+    Reply,
+    Send,
+    Submitted,
+    TimerFired,
+)  # fmt: skip
+from node.home import Home
+from node.submit import import_answer, pending_runs, read_run, sign_batch, submit_answer
+from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
+from node.transport_fixes import parse_target
+from protocol.body import encode_address
+from protocol.bundle import read_bundle
+from protocol.codec import Value
+from protocol.entry import Place
+from protocol.frame import Run
+from protocol.message import Frame
+
+log = logging.getLogger("hamkor")
+_DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
+_STOP_S: Final = 4.0  # SPEC: stopped within five seconds
+_LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+_UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
+
+
+def _submitted(run: Run, request: int) -> Submitted:
+    return Submitted(request, (run,))
+
+
+class Driver:
+    """Feeds events to the engine and carries out what it says."""
+
+    def __init__(self, home: Home, ledger: Ledger, projection: Projection, signer: SigningKey, rng: Random) -> None:
+        settings = EngineSettings(sync_interval_ms=home.settings.sync_interval_s * 1000)
+        self.home = home
+        self.ledger = ledger
+        self.signer = signer
+        self.engine = Engine(signer.public, ledger, rng, settings)
+        self.projection = projection
+        self.desk = Desk(ledger, projection, signer.public)
+        self.transport: Transport | None = None
+        self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
+        self.last_heard: dict[PublicKey, int] = {}  # node -> wall_ms
+        self.stopping = False
+        self._rng = rng
+        self._replies: dict[int, Reply] = {}
+        self._waiting: dict[int, trio.Event] = {}
+        self._request = 0
+        self._commits_in, self._commits_out = trio.open_memory_channel[Commit](1)
+        self._timer_changed = trio.Event()
+        self._arrived = trio.Event()
+
+    # -- the engine -------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Hand one event to the engine and carry out its outputs, in order."""
+        for output in self.engine.handle(event, now()):
+            match output:
+                case Send():
+                    if self.transport is not None:
+                        self.transport.send(output.peer, output.message)
+                case Commit():
+                    self._commits_in.send_nowait(output)  # one is under way at a time, so there is room
+                case Reply():
+                    self._reply(output)
+                case Notify():
+                    self._arrived.set()
+                    self._arrived = trio.Event()
+                case Disconnect():
+                    log.info("disconnect", extra={"peer": output.peer.hex()[:12], "reason": output.reason})
+                    if self.transport is not None:
+                        self.transport.disconnect(output.peer, output.reason)
+        self._timer_changed.set()
+
+    def _reply(self, reply: Reply) -> None:
+        waiting = self._waiting.get(reply.request)
+        if waiting is not None:
+            self._replies[reply.request] = reply
+            waiting.set()
+
+    async def ask(self, make: Callable[[int], Event]) -> Outcome:
+        """Feed the event that `make` builds with a new request number; wait for what becomes of it."""
+        if self.stopping:
+            raise LocalError("the node is stopping; try again when it runs")
+        self._request += 1
+        request = self._request
+        self._waiting[request] = trio.Event()
+        try:
+            self.feed(make(request))
+            await self._waiting[request].wait()
+            reply = self._replies.pop(request)
+        finally:
+            del self._waiting[request]
+        if reply.error is not None or reply.outcome is None:
+            raise reply.error or LocalError("the node gave no answer")
+        return reply.outcome
+
+    async def timers(self) -> None:
+        """Wake the engine when its deadline comes."""
+        while True:
+            self._timer_changed = trio.Event()
+            deadline = self.engine.deadline()
+            wait_s = float("inf") if deadline is None else max(0.0, (deadline - now().mono_ns) / 1e9)
+            with trio.move_on_after(wait_s):
+                await self._timer_changed.wait()
+            deadline = self.engine.deadline()
+            if deadline is not None and deadline <= now().mono_ns:
+                self.feed(TimerFired())
+
+    async def commits(self) -> None:
+        """Run one commit at a time in a worker thread."""
+        async for commit in self._commits_out:
+            try:
+                result = await trio.to_thread.run_sync(self._commit, commit)
+            except HamkorError as error:
+                if isinstance(error, StorageError):
+                    log.error("commit failed", extra={"error": str(error)})
+                self.feed(CommitFailed(commit.batch, error))
+            else:
+                self.feed(Committed(commit.batch, result))
+                self._authority_checked()
+
+    def _commit(self, commit: Commit) -> CommitResult:
+        if commit.bundle is None:
+            return self.ledger.commit(commit.items)
+        try:
+            with open(commit.bundle, "rb") as file:  # noqa: PTH123  # a path that the client named
+                messages = read_bundle(file, self.ledger.network_id)
+                items = (message.frame if isinstance(message, Frame) else message for message in messages)
+                return self.ledger.commit_whole(items)
+        except OSError as error:
+            raise LocalError(f"the bundle {commit.bundle} cannot be read: {error.strerror}") from None
+
+    def _authority_checked(self) -> None:
+        """Drop links to keys that no longer count."""
+        for peer in list(self.engine.peers):
+            if not self.allowed(peer) and self.transport is not None:
+                self.transport.disconnect(peer, "its certificate no longer counts")
+
+    def allowed(self, peer: PublicKey) -> bool:
+        """Whether the handshake lets that key in."""
+        return self.ledger.authority.is_node(peer) and not self.engine.is_banned(peer, now())
+
+    # -- the network ------------------------------------------------------------------------------
+
+    async def network(self, transport: Transport) -> None:
+        """Turn what the transport tells into events."""
+        async for event in transport.events:
+            match event:
+                case Got():
+                    self.feed(Received(event.peer, event.message))
+                case Up():
+                    log.info("peer up", extra={"peer": event.peer.hex()[:12], "address": event.address})
+                    self.feed(PeerUp(event.peer, event.inbound))
+                case Down():
+                    log.info("peer down", extra={"peer": event.peer.hex()[:12], "reason": event.reason})
+                    known = self.engine.peers.get(event.peer)
+                    if known is not None:
+                        self.last_heard[event.peer] = wall_ms()
+                    self.feed(PeerDown(event.peer, event.reason))
+                case Refused():
+                    self._count_stranger(event)
+
+    def _count_stranger(self, event: Refused) -> None:
+        name = event.peer.hex() if event.peer is not None else "?"
+        if name not in self.strangers and len(self.strangers) >= _UNKNOWN_KEYS_MAX:
+            name = "?"
+        self.strangers[name] = self.strangers.get(name, 0) + 1
+        log.warning("refused", extra={"peer": name[:12], "reason": event.reason})
+
+    async def dialling(self, transport: Transport) -> None:
+        """Keep a link to every node whose address is known; of two nodes, the smaller key dials."""
+        tried: dict[str, tuple[int, float]] = {}  # address -> (failures, not before)
+        while True:
+            async with trio.open_nursery() as nursery:
+                for address in self._addresses_to_dial():
+                    failures, earliest = tried.get(address, (0, 0.0))
+                    if trio.current_time() >= earliest:
+                        wait_s = _DIAL_WAIT_S[min(failures, len(_DIAL_WAIT_S) - 1)]
+                        tried[address] = (failures + 1, trio.current_time() + wait_s * self._rng.uniform(0.8, 1.2))
+                        nursery.start_soon(self._dial, transport, address, tried)
+            await trio.sleep(0.5)
+
+    async def _dial(self, transport: Transport, address: str, tried: dict[str, tuple[int, float]]) -> None:
+        try:
+            await transport.dial(address)
+        except DialError as error:
+            log.debug("dial failed", extra={"address": address, "error": str(error)})
+        else:
+            tried[address] = (0, trio.current_time() + _DIAL_WAIT_S[0])
+
+    def _addresses_to_dial(self) -> list[str]:
+        """One address of each node that is not connected and that we are to dial."""
+        found = []
+        published = self.ledger.addresses()
+        for key, addresses in published.items():
+            if key > self.signer.public and key not in self.engine.peers and self.allowed(key):
+                found += list(addresses)
+        for address in self.home.settings.peers:
+            try:
+                key = parse_target(address).peer
+            except ValueError as error:
+                log.warning("bad address in settings", extra={"address": address, "error": str(error)})
+                continue
+            if key != self.signer.public and key not in self.engine.peers:
+                found.append(address)
+        return sorted(set(found))
+
+    # -- the node's own entries -------------------------------------------------------------------
+
+    async def publish_addresses(self, transport: Transport) -> None:
+        """Write the node's addresses into its log, once its certificate is here and when they have changed."""
+        while True:
+            standing = self.ledger.authority.of(self.signer.public)
+            if standing is not None and self.ledger.addresses().get(self.signer.public) != transport.addresses:
+                await self._write_own("address", encode_address(transport.addresses))
+            await self._arrived.wait()
+
+    async def _write_own(self, kind: str, body: bytes) -> None:
+        mark = Mark.open(self.home.mark_path, self.signer.public)
+        for run in pending_runs(mark):
+            if run.end > self.ledger.heads.get(self.signer.public).size:
+                await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
+        log_state = self.ledger.log(self.signer.public)
+        size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
+        mark.check(size, last)
+        time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
+        place = Place(self.signer.public, size, last)
+        run, _ = sign_batch(self.signer, self.ledger.network_id, mark, place, [(kind, body, ())], time_ms)
+        submit_answer(await self.ask(partial(_submitted, run)))
+
+    async def finish(self) -> None:
+        """Take no more requests, and wait until what was accepted is durable and answered."""
+        self.stopping = True
+        while self._waiting:
+            await trio.sleep(0.01)
+
+    # -- the projection ---------------------------------------------------------------------------
+
+    async def project(self) -> None:
+        """Keep the search projection up with what has arrived. It is never a reason to refuse an entry."""
+        while True:
+            arrived = self._arrived
+            while await trio.to_thread.run_sync(self.projection.catch_up, self.ledger):
+                await trio.lowlevel.checkpoint()
+            await arrived.wait()
+
+    # -- the control socket -----------------------------------------------------------------------
+
+    async def answer(self, request: Request, send_item: SendItem) -> Value:
+        """Answer one request of the command line."""
+        match request.get("op"):
+            case "submit":
+                return await self._submit(request)
+            case "import":
+                return await self._import(request)
+            case "status":
+                return self.status()
+            case "peers":
+                return self.peers()
+            case "log" if request.get("follow"):
+                return await self._follow(request, send_item)
+            case "find":
+                await self._projected()
+                found = self.desk.answer(request)
+                if isinstance(found, dict):
+                    found["not_heard"] = list(self.not_heard())
+                return found
+            case _:
+                return self.desk.answer(request)
+
+    async def _projected(self) -> None:
+        """Wait, a little, until the projection has what the ledger has."""
+        with trio.move_on_after(0.3):
+            while self.projection.cursor() < self.ledger.arrival():
+                await trio.sleep(0.005)
+
+    async def _submit(self, request: Request) -> Value:
+        run = read_run(request)
+        return submit_answer(await self.ask(partial(_submitted, run)))
+
+    async def _import(self, request: Request) -> Value:
+        path = request.get("path")
+        if not isinstance(path, str):
+            raise LocalError('an import names its file in "path"')
+        return import_answer(await self.ask(lambda number: BundleSubmitted(number, path)))
+
+    async def _follow(self, request: Request, send_item: SendItem) -> Value:
+        cursor = request.get("cursor")
+        at = cursor if isinstance(cursor, int) else self.ledger.arrival()
+        while True:
+            arrived = self._arrived
+            page = self.desk.answer({**request, "cursor": at, "follow": False})
+            if not isinstance(page, dict) or not isinstance(page["cursor"], int):
+                return None
+            entries = page["entries"]
+            for entry in entries if isinstance(entries, list) else []:
+                await send_item(entry)
+            if page["cursor"] == at:
+                await arrived.wait()
+            at = page["cursor"]
+
+    def status(self) -> dict[str, Value]:
+        """What `hamkor status` shows."""
+        status = self.desk.ledger_status()
+        engine = self.engine
+        status |= {
+            "running": True,
+            "peers": sum(1 for _ in engine.peers),
+            "failure": str(engine.failure) if engine.failure is not None else None,
+            "addresses": list(self.transport.addresses) if self.transport is not None else [],
+            "projected": self.projection.cursor(),
+            "not_heard": list(self.not_heard()),
+            "memory_items": engine.size(),
+        }
+        return status
+
+    def not_heard(self) -> list[Value]:
+        """Certified nodes without a link now, and when they were last heard (None: never, since the start)."""
+        missing: list[Value] = []
+        for key, standing in sorted(self.ledger.authority.standings.items()):
+            if standing.rank == "node" and key != self.signer.public and key not in self.engine.peers:
+                missing.append({"name": standing.name, "unit": standing.unit, "heard_ms": self.last_heard.get(key)})
+        return missing
+
+    def peers(self) -> Value:
+        """What `hamkor peers` shows: every link, every node that is missing, and who was refused."""
+        rows: list[Value] = []
+        past: dict[PublicKey, dict[str, Value]] = {}
+        for (key, reason), count in self.engine.past_refusals.items():
+            past.setdefault(key, {})[reason] = count
+        for key, standing in sorted(self.ledger.authority.standings.items()):
+            if standing.rank != "node" or key == self.signer.public:
+                continue
+            peer = self.engine.peers.get(key)
+            refused: dict[str, Value] = dict(past.get(key, {}))
+            for reason, count in peer.refusals.items() if peer is not None else ():
+                before = refused.get(reason, 0)
+                refused[reason] = count + (before if isinstance(before, int) else 0)
+            row: dict[str, Value] = {
+                "key": key.hex(), "name": standing.name, "unit": standing.unit, "agency": standing.agency,
+                "up": peer is not None, "refused": refused, "banned": self.engine.is_banned(key, now()),
+                "heard_ms": wall_ms() if peer is not None else self.last_heard.get(key),
+            }  # fmt: skip
+            if peer is not None:
+                row |= {
+                    "since_ms": peer.since_ms, "same_ms": peer.same_ms, "eager": peer.eager,
+                    "admitted": peer.admitted, "duplicates": peer.duplicates, "owed": len(peer.owed),
+                }  # fmt: skip
+            rows.append(row)
+        return {"peers": rows, "strangers": [{"key": k, "times": n} for k, n in sorted(self.strangers.items())]}
+
+
+# -- start and stop -----------------------------------------------------------------------------------
+
+
+async def run(home: Home, signer: SigningKey, *, entropy: Entropy = system_entropy) -> None:
+    """Run the node until SIGTERM or SIGINT. Raises HamkorError when it cannot start.
+
+    Prints one line on standard output once it serves: "ready", its addresses.
+    """
+    configure_log(home)
+    with closing(open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max())) as storage:
+        ledger = load(storage)
+        if ledger.network_id != home.charter().network_id:
+            raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
+        projection = Projection.open(home.search_path)
+        try:
+            driver = Driver(home, ledger, projection, signer, Random(entropy(16)))
+            await _serve(driver, signer)
+        finally:
+            projection.close()
+    log.info("stopped")
+
+
+async def _serve(driver: Driver, signer: SigningKey) -> None:
+    settings = driver.home.settings
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await nursery.start(partial(serve_control, driver.home.socket_path, driver.answer))
+            nursery.start_soon(driver.commits)
+            nursery.start_soon(driver.timers)
+            nursery.start_soon(driver.project)
+            async with open_transport(
+                seed=signer.seed, listen=settings.listen, announce=settings.announce, allowed=driver.allowed
+            ) as transport:
+                driver.transport = transport
+                nursery.start_soon(driver.network, transport)
+                nursery.start_soon(driver.dialling, transport)
+                nursery.start_soon(driver.publish_addresses, transport)
+                log.info("ready", extra={"addresses": list(transport.addresses), "entries": driver.ledger.entries})
+                sys.stdout.write(json.dumps({"ready": True, "addresses": list(transport.addresses)}) + "\n")
+                sys.stdout.flush()
+                async for number in signals:
+                    log.info("stopping", extra={"signal": signal.Signals(number).name})
+                    break
+                with trio.move_on_after(_STOP_S):
+                    await driver.finish()
+                driver.transport = None
+            nursery.cancel_scope.cancel()
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, event, and what belongs to it."""
+
+    _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        if record.name != "hamkor":
+            line["from"] = record.name
+        line |= {name: value for name, value in record.__dict__.items() if name not in self._STANDARD}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure_log(home: Home) -> None:
+    """Write the log of this process to the home, rotated at 16 MiB, three old ones kept."""
+    handler = RotatingFileHandler(home.log_path, maxBytes=_LOG_BYTES_MAX, backupCount=3, encoding="utf-8")
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(handlers=[handler], level=home.settings.log_level.upper(), force=True)

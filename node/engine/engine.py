@@ -1,0 +1,524 @@
+"""The heart of a node, without a clock, a socket or a disk: `handle(event, now)` returns what to do.
+
+    event            outputs
+    PeerUp           Send hello
+    Received         Send answers; Commit what it brought, unless a commit is under way
+    Submitted        Commit, or it joins the next one
+    Committed        Send acks, pushes and announcements; Reply; Notify; the next Commit
+    CommitFailed     Reply with the error; no more writes until an empty commit succeeds
+    TimerFired       whatever is due: flush, sync, keepalive, wants that went unanswered
+
+An output appears only once what it promises is durable: entries are acknowledged, pushed and announced from
+`Committed` on, never before. One commit is under way at a time and takes all that has come meanwhile (group
+commit), so commits cannot finish out of order.
+
+How entries travel (SPEC.md 6): a new one is pushed at once to a few *eager* neighbours and announced to the
+others; sync compares digests, then heads, with a random peer from time to time; whoever is behind asks, and
+is answered in frames, at most a window of them unacknowledged. `sync.py` decides what to ask for.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from keys.errors import AdmissionError, FormatError, HamkorError, NetworkMismatchError, StorageError
+from keys.signing import PublicKey
+from ledger.ingest import Item, Outcome
+from ledger.store import CommitResult, Ledger
+from node.engine.events import (
+    BundleSubmitted,
+    Commit,
+    CommitFailed,
+    Committed,
+    Disconnect,
+    Event,
+    Notify,
+    Now,
+    Output,
+    PeerDown,
+    PeerUp,
+    Received,
+    Reply,
+    Send,
+    Submitted,
+    TimerFired,
+)  # fmt: skip
+from node.engine.peer import Peer
+from node.engine.sync import Sync
+from protocol.limits import HEADER_BYTES_MAX, HEADS_MAX
+from protocol.message import (
+    Ack,
+    Bye,
+    Digest,
+    Fork,
+    Frame,
+    Have,
+    Hello,
+    Ids,
+    Message,
+    Ping,
+    Pong,
+    Probe,
+    Ranges,
+    Same,
+    Want,
+    decode_message,
+    encode_message,
+)  # fmt: skip
+from protocol.reconcile import Head
+
+MS: Final = 1_000_000  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an operator may tune. Times in ms."""
+
+    eager_max: int = 4  # neighbours that get new entries at once
+    push_wait_ms: int = 5  # new entries gather this long before they are pushed
+    tell_wait_ms: int = 150  # announcements gather this long: longer than a push takes
+    sync_interval_ms: int = 30_000
+    ping_after_ms: int = 10_000  # of silence
+    silent_after_ms: int = 30_000  # then the peer is dropped
+    want_wait_ms: int = 10_000  # then another peer is asked
+    retry_after_ms: int = 5_000  # after a failed commit
+    ban_ms: int = 600_000
+    window_bytes: int = 4 * 1024 * 1024  # unacknowledged frames to one peer
+    inbox_bytes_max: int = 16 * 1024 * 1024  # frames of one peer that wait for a commit
+    commit_bytes: int = 8 * 1024 * 1024  # about what one transaction takes from the queue
+    refusals_max: int = 16  # then the peer is dropped and banned
+    set_aside_max: int = 8192  # runs that came too early, a sync interval
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a queued item came from: a peer's frame (or fork proof), or a request on this machine."""
+
+    peer: PublicKey | None = None
+    frame: int | None = None
+    request: int | None = None
+    size_bytes: int = 0
+
+
+class Engine:
+    """One node. `key` is its own; `rng` chooses peers and nothing else."""
+
+    def __init__(self, key: PublicKey, ledger: Ledger, rng: Random, settings: EngineSettings | None = None) -> None:
+        self.key = key
+        self.ledger = ledger
+        self.settings = settings or EngineSettings()
+        self.peers: dict[PublicKey, Peer] = {}
+        self.failure: HamkorError | None = None  # set: the disk failed, nothing is written
+        self.banned: dict[PublicKey, int] = {}  # peer -> until mono_ns
+        self.past_refusals: Counter[tuple[PublicKey, str]] = Counter()  # of links that are gone
+        self._rng = rng
+        self._sync = Sync(ledger)
+        self._queue: deque[tuple[_Origin, Item | str]] = deque()  # a str is a bundle's path
+        self._under_way: tuple[_Origin, ...] | None = None
+        self._batch = 0
+        self._timers: dict[str, int] = {}  # name -> mono_ns
+        self._out: list[Output] = []
+
+    # -- the interface ----------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: Now) -> list[Output]:
+        """Take one event; return what to do, in order. Never raises on anything a peer sent."""
+        self._out = []
+        match event:
+            case Received():
+                self._received(event, now)
+            case Committed():
+                self._committed(event, now)
+            case Submitted():
+                self._submit(_Origin(request=event.request), event.runs)
+            case BundleSubmitted():
+                self._submit(_Origin(request=event.request), event.path)
+            case TimerFired():
+                self._timer(now)
+            case PeerUp():
+                self._peer_up(event, now)
+            case PeerDown():
+                self._peer_down(event, now)
+            case CommitFailed():
+                self._commit_failed(event, now)
+        self._flush_asks(now)
+        self._start_commit()
+        return self._out
+
+    def deadline(self) -> int | None:
+        """When TimerFired is due, mono_ns; None when nothing waits."""
+        return min(self._timers.values(), default=None)
+
+    def is_banned(self, peer: PublicKey, now: Now) -> bool:
+        """Whether that peer was dropped for what it sent, and its time is not up."""
+        until = self.banned.get(peer)
+        return until is not None and now.mono_ns < until
+
+    def size(self) -> int:
+        """How many things are held in memory beside the heads: bounded, whatever the peers do."""
+        return len(self._queue) + self._sync.size() + sum(peer.size() for peer in self.peers.values())
+
+    # -- links ------------------------------------------------------------------------------------
+
+    def _peer_up(self, event: PeerUp, now: Now) -> None:
+        if self.is_banned(event.peer, now):
+            self._out.append(Disconnect(event.peer, "banned for what it sent before"))
+            return
+        peer = Peer(event.peer, event.inbound, heard_ns=now.mono_ns, since_ms=now.wall_ms)
+        self.peers[event.peer] = peer
+        self._choose_eager()
+        heads = self.ledger.heads
+        self._send(peer, Hello(self.ledger.network_id, heads.fingerprint(), self.ledger.entries))
+        self._arm("keepalive", now, self.settings.ping_after_ms)
+        self._arm("sync", now, self._sync_wait_ms())
+
+    def _peer_down(self, event: PeerDown, now: Now) -> None:
+        peer = self.peers.pop(event.peer, None)
+        if peer is None:
+            return
+        for reason, count in peer.refusals.items():
+            if len(self.past_refusals) < HEADS_MAX:
+                self.past_refusals[(peer.key, reason)] += count
+        self._choose_eager()
+        if self._sync.forget(peer.key):
+            self._ask_somebody()
+
+    def _choose_eager(self) -> None:
+        lazy = [key for key, peer in sorted(self.peers.items()) if not peer.eager]
+        missing = self.settings.eager_max - (len(self.peers) - len(lazy))
+        for key in self._rng.sample(lazy, min(max(missing, 0), len(lazy))):
+            self.peers[key].eager = True
+
+    def _refuse(self, peer: Peer, error: HamkorError, now: Now) -> None:
+        """Count what a peer did wrong; drop it when it goes on."""
+        reason = error.reason if isinstance(error, AdmissionError) else type(error).__name__
+        peer.refusals[reason] += 1
+        if peer.refusals.total() >= self.settings.refusals_max or isinstance(error, NetworkMismatchError):
+            self._drop(peer, f"{reason}: {error}"[:200], now)
+
+    def _drop(self, peer: Peer, reason: str, now: Now) -> None:
+        if peer.key in self.peers:
+            self.banned = {key: until for key, until in self.banned.items() if until > now.mono_ns}
+            self.banned[peer.key] = now.mono_ns + self.settings.ban_ms * MS
+            self._send(peer, Bye(reason))
+            self._out.append(Disconnect(peer.key, reason))
+
+    def _send(self, peer: Peer, message: Message) -> None:
+        self._out.append(Send(peer.key, encode_message(message)))
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def _received(self, event: Received, now: Now) -> None:
+        peer = self.peers.get(event.peer)
+        if peer is None:
+            return  # it was dropped while this was on its way
+        peer.heard_ns, peer.pinged = now.mono_ns, False
+        try:
+            self._dispatch(peer, decode_message(event.message), now)
+        except (FormatError, NetworkMismatchError) as error:
+            self._refuse(peer, error, now)
+
+    def _dispatch(self, peer: Peer, message: Message, now: Now) -> None:
+        match message:
+            case Frame():
+                self._frame(peer, message, now)
+            case Ack():
+                peer.acknowledge(message.count)
+                self._serve(peer, now)
+            case Have():
+                self._learn(peer, message.heads, now)
+            case Want():
+                for key, first, end in message.logs:
+                    peer.owed.pop(key, None)  # it knows better than we do where it stands
+                    peer.owe(key, first, end)
+                self._serve(peer, now)
+            case Ranges():
+                answer, learnt = self._sync.answer(message.ranges)
+                if answer:
+                    self._send(peer, Ranges(tuple(answer)))
+                self._learn(peer, learnt, now)
+            case Fork():
+                self._take(peer, _Origin(peer=peer.key, size_bytes=2 * HEADER_BYTES_MAX), message, now)
+            case Hello():
+                self._hello(peer, message, now)
+            case _:
+                self._small_message(peer, message, now)
+
+    def _small_message(self, peer: Peer, message: Message, now: Now) -> None:
+        match message:
+            case Digest():
+                mine = self.ledger.heads.fingerprint()
+                if mine == message.digest:
+                    peer.same_ms = now.wall_ms
+                    self._send(peer, Same(mine))
+                else:
+                    self._send(peer, self._sync.opening())
+            case Same():
+                peer.same_ms = now.wall_ms
+            case Ping():
+                self._send(peer, Pong(message.number))
+            case Probe():
+                self._send(peer, Ids(message.key, tuple(self.ledger.ids_at(message.key, message.seqs))))
+            case Ids():
+                step = self._sync.compare_ids(peer.key, message)
+                if isinstance(step, Probe):
+                    self._send(peer, step)
+                elif step is not None:
+                    peer.asking.append(step)
+            case _:
+                return  # Pong was noted as a sign of life; Bye is followed by PeerDown
+
+    def _hello(self, peer: Peer, hello: Hello, now: Now) -> None:
+        if hello.network_id != self.ledger.network_id:
+            raise NetworkMismatchError(f"the peer is of network {hello.network_id.hex()[:12]}")
+        if hello.version != 1:
+            raise FormatError(f"the peer speaks version {hello.version} of the protocol; this program speaks 1")
+        peer.entries = hello.entries
+        if hello.digest == self.ledger.heads.fingerprint():
+            peer.same_ms = now.wall_ms
+        elif self.key < peer.key:  # one of the two opens
+            self._send(peer, self._sync.opening())
+
+    def _frame(self, peer: Peer, frame: Frame, now: Now) -> None:
+        self._sync.progress(peer.key, self._wants_deadline(now))
+        origin = _Origin(peer=peer.key, frame=frame.number, size_bytes=len(frame.frame))
+        self._take(peer, origin, frame.frame, now)
+
+    def _take(self, peer: Peer, origin: _Origin, item: Item, now: Now) -> None:
+        """Queue what a peer sent for the next commit, within its budget."""
+        if peer.inbox_bytes + origin.size_bytes > self.settings.inbox_bytes_max:
+            self._drop(peer, "it sends more than the window that both sides agreed on", now)
+        elif self.failure is None:  # a failed disk takes nothing; unacknowledged frames come again
+            peer.inbox_bytes += origin.size_bytes
+            self._queue.append((origin, item))
+
+    # -- asking and serving -----------------------------------------------------------------------
+
+    def _learn(self, peer: Peer, heads: Iterable[Head], now: Now) -> None:
+        for head in heads:
+            peer.learn(head.key, head.size)
+            step = self._sync.consider(peer.key, head, self._wants_deadline(now))
+            if isinstance(step, (Fork, Probe)):
+                self._send(peer, step)
+            elif step is not None:
+                peer.asking.append(step)
+
+    def _flush_asks(self, now: Now) -> None:
+        for peer in self.peers.values():
+            if peer.asking:
+                for want in self._sync.wants(peer.asking):
+                    self._send(peer, want)
+                peer.asking = []
+                self._arm("wants", now, self.settings.want_wait_ms)
+
+    def _wants_deadline(self, now: Now) -> int:
+        return now.mono_ns + self.settings.want_wait_ms * MS
+
+    def _serve(self, peer: Peer, now: Now) -> None:
+        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=self.settings.window_bytes):
+            self._send(peer, frame)
+
+    def _ask_somebody(self) -> None:
+        """Start a sync with a peer chosen at random."""
+        if self.peers:
+            peer = self.peers[self._rng.choice(sorted(self.peers))]
+            self._send(peer, Digest(self.ledger.heads.fingerprint()))
+
+    # -- commits ----------------------------------------------------------------------------------
+
+    def _submit(self, origin: _Origin, item: "Item | str") -> None:
+        if self.failure is not None and origin.request is not None:
+            self._out.append(Reply(origin.request, None, self.failure))
+        else:
+            self._queue.append((origin, item))
+
+    def _start_commit(self) -> None:
+        if self._under_way is not None or not self._queue:
+            return
+        origins: list[_Origin] = []
+        items: list[Item] = []
+        size = 0
+        bundle = None
+        while self._queue and size < self.settings.commit_bytes and bundle is None:
+            origin, item = self._queue[0]
+            if isinstance(item, str):
+                if items:
+                    break  # a bundle has a transaction of its own
+                bundle = item
+            else:
+                items.append(item)
+            origins.append(origin)
+            size += origin.size_bytes
+            self._queue.popleft()
+        self._commit(tuple(origins), tuple(items), bundle)
+
+    def _commit(self, origins: tuple[_Origin, ...], items: tuple[Item, ...], bundle: str | None = None) -> None:
+        self._batch += 1
+        self._under_way = origins
+        self._out.append(Commit(self._batch, items, bundle))
+
+    def _committed(self, event: Committed, now: Now) -> None:
+        if event.batch != self._batch or self._under_way is None:
+            raise StorageError(f"commit {event.batch} finished out of turn; expected {self._batch}")
+        origins, self._under_way = self._under_way, None
+        self.failure = None
+        authority = self.ledger.authority
+        self.ledger.apply(event.result)
+        acks: dict[PublicKey, int] = {}
+        for origin, outcome in zip(origins, event.result.outcomes, strict=True):
+            if origin.request is not None:
+                self._out.append(Reply(origin.request, outcome))
+            peer = self.peers.get(origin.peer) if origin.peer is not None else None
+            if peer is not None:
+                self._account(peer, origin, outcome, now)
+                if origin.frame is not None:
+                    acks[peer.key] = origin.frame + 1
+            self._spread(origin, outcome, now)
+        for key, count in acks.items():
+            self._send(self.peers[key], Ack(count))
+        if event.result.authority is not authority:
+            self._authority_changed(now)
+        self._notify(event.result)
+
+    def _notify(self, result: CommitResult) -> None:
+        stretches = tuple(result.stretches)
+        if stretches:
+            self._out.append(Notify(stretches))
+
+    def _authority_changed(self, now: Now) -> None:
+        for peer_key, heads in self._sync.newly_known(self.ledger.authority):
+            if peer_key in self.peers:
+                self._learn(self.peers[peer_key], heads, now)
+
+    def _account(self, peer: Peer, origin: _Origin, outcome: Outcome, now: Now) -> None:
+        peer.inbox_bytes -= origin.size_bytes
+        peer.duplicates += outcome.duplicates
+        peer.set_aside += len(outcome.set_aside)
+        if outcome.refused is not None:
+            self._refuse(peer, outcome.refused, now)
+        elif peer.set_aside > self.settings.set_aside_max:
+            self._drop(peer, "it keeps sending entries that cannot be placed", now)
+        for stretch in outcome.new:
+            peer.admitted += stretch.count
+            peer.learn(stretch.key, stretch.first + stretch.count)
+        for aside in outcome.set_aside:
+            if aside.reason == "gap":
+                step = self._sync.gap(peer.key, aside.key, aside.seq, self._wants_deadline(now))
+                if step is not None:
+                    peer.asking.append(step)
+        for diverged in outcome.diverged:
+            probe = self._sync.probe(peer.key, diverged.key, diverged.seq)
+            if probe is not None:
+                self._send(peer, probe)
+
+    def _commit_failed(self, event: CommitFailed, now: Now) -> None:
+        origins, self._under_way = self._under_way or (), None
+        bundle_refused = len(origins) == 1 and not isinstance(event.error, StorageError)
+        if not bundle_refused:
+            self.failure = event.error
+            self._arm("retry", now, self.settings.retry_after_ms)
+            origins += tuple(origin for origin, _ in self._queue)
+            self._queue.clear()
+        for origin in origins:
+            if origin.request is not None:
+                self._out.append(Reply(origin.request, None, event.error))
+            elif origin.peer in self.peers:
+                self.peers[origin.peer].inbox_bytes -= origin.size_bytes
+
+    # -- gossip -----------------------------------------------------------------------------------
+
+    def _spread(self, origin: _Origin, outcome: Outcome, now: Now) -> None:
+        """Pass on what is new: pushed when it is news, announced when it was asked for in bulk."""
+        for key, _ in outcome.forks:
+            proof = self.ledger.fork(key)
+            if proof is not None:
+                for peer in self.peers.values():
+                    self._send(peer, proof)
+        for stretch in outcome.new:
+            end = stretch.first + stretch.count
+            asked = self._sync.arrived(stretch.key, end, origin.peer)
+            for peer in self.peers.values():
+                if peer.key == origin.peer or peer.known.get(stretch.key, 0) >= end:
+                    continue
+                if peer.eager and not asked:
+                    peer.pushes.setdefault(stretch.key, stretch.first)
+                    self._arm("push", now, self.settings.push_wait_ms)
+                else:
+                    peer.tells.add(stretch.key)
+                    self._arm("tell", now, self.settings.tell_wait_ms)
+
+    def _push(self, now: Now) -> None:
+        for peer in self.peers.values():
+            for key, first in peer.pushes.items():
+                size = self.ledger.heads.get(key).size
+                start = max(first, peer.known.get(key, 0))
+                if start < size:
+                    peer.owe(key, start, size)
+            peer.pushes.clear()
+            self._serve(peer, now)
+
+    def _tell(self) -> None:
+        for peer in self.peers.values():
+            heads = [self.ledger.heads.get(key) for key in sorted(peer.tells)]
+            news = [head for head in heads if peer.known.get(head.key, 0) < head.size]
+            for start in range(0, len(news), HEADS_MAX):
+                self._send(peer, Have(tuple(news[start : start + HEADS_MAX])))
+            peer.tells.clear()
+
+    # -- timers -----------------------------------------------------------------------------------
+
+    def _arm(self, name: str, now: Now, wait_ms: int) -> None:
+        """Set a timer unless it is set already."""
+        self._timers.setdefault(name, now.mono_ns + wait_ms * MS)
+
+    def _sync_wait_ms(self) -> int:
+        return self.settings.sync_interval_ms * self._rng.randint(75, 125) // 100
+
+    def _timer(self, now: Now) -> None:
+        due = sorted(name for name, at in self._timers.items() if at <= now.mono_ns)
+        for name in due:
+            del self._timers[name]
+            match name:
+                case "push":
+                    self._push(now)
+                case "tell":
+                    self._tell()
+                case "sync":
+                    self._periodic_sync(now)
+                case "keepalive":
+                    self._keepalive(now)
+                case "wants":
+                    self._overdue_wants(now)
+                case _:
+                    if self._under_way is None:
+                        self._commit((), ())  # does the disk take writes again?
+
+    def _periodic_sync(self, now: Now) -> None:
+        for peer in self.peers.values():
+            peer.set_aside = 0
+        self._sync.renew()
+        self._ask_somebody()
+        if self.peers:
+            self._arm("sync", now, self._sync_wait_ms())
+
+    def _keepalive(self, now: Now) -> None:
+        for peer in list(self.peers.values()):
+            silence_ms = (now.mono_ns - peer.heard_ns) // MS
+            if silence_ms >= self.settings.silent_after_ms:
+                self._out.append(Disconnect(peer.key, f"silent for {silence_ms // 1000} s"))
+            elif silence_ms >= self.settings.ping_after_ms and not peer.pinged:
+                peer.pinged = True
+                self._send(peer, Ping(now.wall_ms))
+            if peer.unacked and now.mono_ns - peer.unacked[0][2] > self.settings.silent_after_ms * MS:
+                peer.forget_unacked()
+                self._serve(peer, now)
+        if self.peers:
+            self._arm("keepalive", now, self.settings.ping_after_ms // 2)
+
+    def _overdue_wants(self, now: Now) -> None:
+        if self._sync.overdue(now.mono_ns):
+            self._ask_somebody()
+        if self._sync.wanting:
+            self._arm("wants", now, self.settings.want_wait_ms)

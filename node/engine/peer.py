@@ -1,0 +1,101 @@
+"""One link as the engine sees it: what the peer holds, what it is owed, what it has done wrong. All bounded."""
+
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from keys.signing import PublicKey
+from ledger.store import Ledger
+from protocol.frame import Run, encode_frame
+from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, FRAME_RUNS_MAX
+from protocol.message import Frame
+
+KNOWN_LOGS_MAX: Final = 4096  # logs remembered a peer; forgetting one costs at most a frame sent twice
+OWED_LOGS_MAX: Final = 65_536  # logs a peer may be owed at once
+
+
+@dataclass(slots=True)
+class Peer:
+    """State of one link, from PeerUp to PeerDown."""
+
+    key: PublicKey
+    inbound: bool
+    heard_ns: int  # mono: when anything last came from it
+    since_ms: int  # wall: when the link came up
+    eager: bool = False  # new entries are pushed to it at once; otherwise they are announced
+    entries: int | None = None  # how many it said it holds, in its hello
+    same_ms: int | None = None  # wall: when both sides last held the same
+    known: "OrderedDict[PublicKey, int]" = field(default_factory=OrderedDict)  # log -> entries it holds, last we heard
+    owed: "OrderedDict[PublicKey, tuple[int, int]]" = field(default_factory=OrderedDict)  # log -> [first, end) to send
+    pushes: dict[PublicKey, int] = field(default_factory=dict)  # log -> first new seq, until the next flush
+    tells: set[PublicKey] = field(default_factory=set)  # logs to announce at the next flush
+    asking: list[tuple[PublicKey, int, int]] = field(default_factory=list)  # wants, until the end of this step
+    unacked: deque[tuple[int, int, int]] = field(default_factory=deque)  # (number, bytes, sent mono_ns)
+    unacked_bytes: int = 0
+    frames_sent: int = 0
+    inbox_bytes: int = 0  # its frames that wait for a commit
+    pinged: bool = False  # a ping is out since it was last heard
+    set_aside: int = 0  # runs that came too early, in this sync interval
+    refusals: Counter[str] = field(default_factory=Counter)  # reason -> count, over this link's life
+    admitted: int = 0  # entries that came from it and were new
+    duplicates: int = 0
+
+    def learn(self, key: PublicKey, size: int) -> None:
+        """It holds `size` entries of that log: what it says replaces what we thought, even when it is less."""
+        self.known[key] = size
+        self.known.move_to_end(key)
+        if len(self.known) > KNOWN_LOGS_MAX:
+            self.known.popitem(last=False)
+
+    def owe(self, key: PublicKey, first: int, end: int) -> None:
+        """Send it entries first to below end, as soon as the window allows; merged with what is owed already."""
+        if key in self.owed:
+            was_first, was_end = self.owed[key]
+            self.owed[key] = (min(first, was_first), max(end, was_end))
+        elif len(self.owed) < OWED_LOGS_MAX:
+            self.owed[key] = (first, end)
+
+    def next_frame(self, ledger: Ledger, mono_ns: int, *, window_bytes: int) -> Frame | None:
+        """The next frame of what is owed, or None when the window is full or nothing is owed."""
+        if self.unacked_bytes >= window_bytes:
+            return None
+        runs: list[Run] = []
+        room, entries = FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX
+        while self.owed and room > 0 and entries > 0 and len(runs) < FRAME_RUNS_MAX:
+            key, (first, end) = next(iter(self.owed.items()))
+            run = ledger.run(key, first, end, bytes_max=room, entries_max=entries)
+            if run is None:  # nothing there, or nothing that may be sent
+                del self.owed[key]
+                continue
+            taken = sum(map(len, run.rows))
+            if runs and taken > room:
+                break  # one large row: it opens the next frame
+            runs.append(run)
+            room -= taken + 80
+            entries -= len(run.rows)
+            self.learn(key, run.end)
+            if run.end >= min(end, ledger.heads.get(key).size):
+                del self.owed[key]
+            else:
+                self.owed[key] = (run.end, end)
+        if not runs:
+            return None
+        frame = Frame(self.frames_sent, encode_frame(runs))
+        self.frames_sent += 1
+        self.unacked.append((frame.number, len(frame.frame), mono_ns))
+        self.unacked_bytes += len(frame.frame)
+        return frame
+
+    def acknowledge(self, count: int) -> None:
+        """Its frames below `count` are dealt with."""
+        while self.unacked and self.unacked[0][0] < count:
+            self.unacked_bytes -= self.unacked.popleft()[1]
+
+    def forget_unacked(self) -> None:
+        """Frames were lost: free the window. What they held is found again by sync."""
+        self.unacked.clear()
+        self.unacked_bytes = 0
+
+    def size(self) -> int:
+        """How many things are held for this peer: for the bound on memory."""
+        return len(self.known) + len(self.owed) + len(self.pushes) + len(self.tells) + len(self.unacked)

@@ -1,0 +1,100 @@
+"""Signing entries on this machine, and reading what became of them. Used by the client and by the daemon.
+
+The order is what makes a signature safe: prepare (where does the log stand?), build and sign the rows, make
+the high-water mark durable, and only then let the rows out. After a crash between the last two steps the mark
+still holds the rows, and they are submitted again before anything else is signed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from keys.errors import AdmissionError, FormatError, LocalError
+from keys.mark import Mark
+from keys.signing import PublicKey, SigningKey
+from ledger.ingest import Outcome
+from protocol.codec import Value, decode, encode
+from protocol.entry import EntryId, NetworkId, Place, open_row, sign_row
+from protocol.frame import Run
+from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX
+
+Draft = tuple[str, bytes, tuple[EntryId, ...]]  # kind, body, refs
+BATCH_MAX = 500  # entries signed and submitted together
+_REQUEST_BYTES_MAX = 2 * FRAME_BYTES_MAX
+
+
+def sign_batch(
+    signer: SigningKey, network_id: NetworkId, mark: Mark, place: Place, drafts: Sequence[Draft], time_ms: int
+) -> tuple[Run, list[EntryId]]:
+    """Sign `drafts` as the next entries at `place`; the mark is durable when this returns.
+
+    time_ms: of all of them; not before the log's last entry. Returns the run to submit and its entries' ids.
+    Raises FormatError on a draft that is too large, and LocalError on too many.
+    """
+    if not 0 < len(drafts) <= FRAME_ENTRIES_MAX:
+        raise LocalError(f"a batch is of 1 to {FRAME_ENTRIES_MAX} entries")
+    first, rows, ids = place, [], []
+    for kind, body, refs in drafts:
+        row = sign_row(signer, network_id, place, kind=kind, body=body, time_ms=time_ms, refs=refs)
+        entry = open_row(row, place)
+        rows.append(row)
+        ids.append(entry.id)
+        place = entry.after
+    run = Run(first.key, first.seq, first.prev, tuple(rows))
+    mark.advance(place.seq - 1, ids[-1], (encode(run_request(run)),), first_seq=first.seq)
+    return run, ids
+
+
+def run_request(run: Run) -> dict[str, Value]:
+    """The request that submits a run."""
+    return {"op": "submit", "key": run.key, "seq": run.seq, "prev": run.prev, "rows": list(run.rows)}
+
+
+def read_run(request: Mapping[str, Value]) -> Run:
+    """The run in a submit request. Raises FormatError on a wrong shape; its content is for admission to check."""
+    match request:
+        case {"key": bytes() as key, "seq": int() as seq, "prev": None | bytes() as prev, "rows": [*rows]} if rows:
+            if len(key) != 32 or seq < 0 or not all(isinstance(row, bytes) for row in rows):
+                raise FormatError("a submitted run has a 32-byte key, a seq, and rows of bytes")
+            return Run(PublicKey(key), seq, cast("EntryId | None", prev), tuple(cast("list[bytes]", rows)))
+        case _:
+            raise FormatError('a submitted run is {"key", "seq", "prev", "rows"}')
+
+
+def pending_runs(mark: Mark) -> list[Run]:
+    """The runs that were signed last and may not have been admitted."""
+    found = []
+    for blob in mark.pending:
+        value = decode(blob, size_max=_REQUEST_BYTES_MAX)
+        if isinstance(value, dict):
+            found.append(read_run(value))
+    return found
+
+
+def submit_answer(outcome: Outcome) -> dict[str, Value]:
+    """What to tell the writer: how many entries are durable. Raises what they were refused for."""
+    if outcome.refused is not None:
+        raise outcome.refused
+    for aside in outcome.set_aside:
+        if aside.reason == "uncertified":
+            raise AdmissionError(
+                "uncertified",
+                f"key {aside.key.hex()[:12]} has no certificate chain to the charter;"
+                " have its card certified by its agency (hamkor certify) and the certificate synced here",
+            )
+        if aside.reason == "forked":
+            raise AdmissionError("forked", f"log {aside.key.hex()[:12]} is forked; nothing can be added to it")
+    if outcome.set_aside or outcome.forks or outcome.diverged:
+        raise AdmissionError("moved", "the log has moved on since the entry was prepared; prepare it again")
+    return {"admitted": sum(stretch.count for stretch in outcome.new), "duplicates": outcome.duplicates}
+
+
+def import_answer(outcome: Outcome) -> dict[str, Value]:
+    """What a bundle brought."""
+    reasons = sorted(aside.reason for aside in outcome.set_aside)
+    return {
+        "admitted": sum(stretch.count for stretch in outcome.new),
+        "duplicates": outcome.duplicates,
+        "set_aside": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        "forks": len(outcome.forks),
+        "diverged": len(outcome.diverged),
+    }

@@ -1,0 +1,95 @@
+"""Canonical msgpack: one value, one byte string (SPEC.md 2).
+
+Allowed are nil, booleans, integers of -2^63 to 2^64-1, UTF-8 text, byte strings, arrays, and maps whose keys
+are text in strictly ascending order of their UTF-8 bytes. Everything takes its shortest form. Floats and
+extension types are refused: a fraction is decimal text, exactly as it was written, so no two machines round
+it differently. `decode` re-encodes what it read and compares, so `encode(decode(raw)) == raw` always holds.
+"""
+
+from typing import TypeAlias
+
+import msgpack
+
+from keys.errors import FormatError
+from protocol.limits import DEPTH_MAX
+
+Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
+
+pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack  # the raw encoder: only for values known to be canonical
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of `value`; map keys are sorted here.
+
+    Raises TypeError on anything but the allowed types, and on nesting deeper than DEPTH_MAX.
+    """
+    return bytes(pack(_ordered(value, DEPTH_MAX)))
+
+
+def _ordered(value: object, depth: int) -> object:
+    if value is None or isinstance(value, (bool, int, str, bytes)):
+        return value
+    if depth == 0:
+        raise TypeError(f"nested deeper than {DEPTH_MAX}")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("map keys must be text")
+        return {key: _ordered(value[key], depth - 1) for key in sorted(value, key=str.encode)}
+    if isinstance(value, (list, tuple)):
+        return [_ordered(item, depth - 1) for item in value]
+    raise TypeError(f"{type(value).__name__} has no canonical form; a fraction is written as decimal text")
+
+
+def _sorted_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    """Refuse duplicate, unsorted and non-text keys while decoding."""
+    last = b""
+    for index, (key, _) in enumerate(pairs):
+        if type(key) is not str:
+            raise FormatError("a map key is not text; expected text keys only")
+        raw = key.encode()
+        if index and raw <= last:
+            raise FormatError(f"map key {key!r} is out of order or repeated; expected ascending UTF-8 bytes")
+        last = raw
+    return dict(pairs)
+
+
+def _refuse_extension(code: int, _payload: bytes) -> object:
+    raise FormatError(f"msgpack extension type {code} is not allowed here")
+
+
+def decode(raw: bytes | memoryview, *, size_max: int) -> Value:
+    """The value that `raw` encodes canonically.
+
+    size_max: bytes; a longer input is refused before it is looked at.
+    Raises FormatError on anything that `encode` would not have produced. Cost: O(len(raw)) time and memory.
+    """
+    if len(raw) > size_max:
+        raise FormatError(f"{len(raw)} bytes; at most {size_max} are accepted here")
+    try:
+        value = msgpack.unpackb(
+            raw, raw=False, strict_map_key=False, object_pairs_hook=_sorted_map, ext_hook=_refuse_extension,
+            max_str_len=size_max, max_bin_len=size_max, max_array_len=size_max, max_map_len=size_max,
+        )  # fmt: skip
+        again = encode(value)
+    except FormatError:
+        raise
+    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        raise FormatError(f"not canonical msgpack: {error or type(error).__name__}") from None
+    if again != raw:
+        raise FormatError("not in canonical form: the same value has a shorter or differently typed encoding")
+    result: Value = value
+    return result
+
+
+def unpack_row(raw: bytes) -> list[object]:
+    """The array in `raw`, not yet checked to be canonical: the caller re-encodes what it keeps, and compares.
+
+    Admission's fast path: one C call. Raises FormatError when it is no array. Memory: a few times len(raw).
+    """
+    try:
+        value = msgpack.unpackb(raw, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
+        raise FormatError(f"not msgpack: {error or type(error).__name__}") from None
+    if type(value) is not list:
+        raise FormatError(f"expected an array, found {type(value).__name__}")
+    return value

@@ -1,0 +1,208 @@
+"""The entry: one signed fact in one key's log (SPEC.md 3).
+
+    header = [version, key, seq, prev, refs, kind, space, body_size, body_hash, time_ms]   canonical msgpack
+    signature = Ed25519(key, "hamkor/entry/1" 00 network_id header)
+    id = SHA-256(00 header signature)            which is also the entry's RFC 9162 leaf hash
+    row = [kind, time_ms, refs, space, body, signature]
+
+A **row** is how an entry is stored and sent inside a run: what follows from its place (version, key, seq,
+prev) and from its body (size, hash) is left out. `body` is the bytes themselves or, where they are withheld
+or erased, the array [size, hash]. A row and its place give back the exact header; `prev` is the id of the
+entry before, so a run of rows and one valid signature on its last prove them all.
+
+    >>> log = Place(key, seq=0, prev=None)
+    >>> row = sign_row(signing_key, network_id, log, kind="record", body=body, time_ms=0)
+    >>> entry = open_row(row, log)             # every check but the signature
+    >>> verify_entry(entry, network_id)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple, NewType
+
+from keys.errors import AdmissionError, FormatError
+from keys.signing import PublicKey, Signature, SigningKey, verify
+from protocol.codec import pack, unpack_row
+from protocol.limits import BODY_BYTES_MAX, KIND_BYTES_MAX, REFS_MAX, SEQ_MAX, TIME_MS_MAX
+
+EntryId = NewType("EntryId", bytes)  # 32 bytes
+NetworkId = NewType("NetworkId", bytes)  # 32 bytes
+VERSION = 1
+CONTEXT = b"hamkor/entry/1\x00"
+EMPTY_HASH = sha256(b"").digest()
+_KIND_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_known_kinds: set[str] = {"act", "record", "step", "address", "checkpoint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry stands: whose log, at which index, after which entry (None for the first)."""
+
+    key: PublicKey
+    seq: int
+    prev: EntryId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A decoded entry whose shape is right. Its signature is not checked: see `verify_entry`."""
+
+    id: EntryId
+    key: PublicKey
+    seq: int
+    prev: EntryId | None
+    refs: tuple[EntryId, ...]
+    kind: str
+    space: bytes | None  # the compartment whose members can read the body; None: everyone
+    body_size: int
+    body_hash: bytes
+    time_ms: int  # the writer's claim, Unix epoch, UTC
+    signature: Signature
+    body: bytes | None  # None: withheld or erased
+    header: bytes
+
+    @property
+    def after(self) -> Place:
+        """The place of the next entry in this log."""
+        return Place(self.key, self.seq + 1, self.id)
+
+
+def entry_id(header: bytes, signature: bytes) -> EntryId:
+    """SHA-256(00 header signature)."""
+    return EntryId(sha256(b"\x00" + header + signature).digest())
+
+
+def signed_bytes(network_id: bytes, header: bytes) -> bytes:
+    """What the author's key signs."""
+    return CONTEXT + network_id + header
+
+
+def sign_row(
+    signer: SigningKey, network_id: NetworkId, place: Place, *, kind: str, body: bytes, time_ms: int,
+    refs: Sequence[EntryId] = (), space: bytes | None = None,
+) -> bytes:  # fmt: skip
+    """The row of a new entry at `place`, signed. refs may come in any order. Raises FormatError on a bad field."""
+    ordered = sorted(set(refs))
+    _check_fields(kind, time_ms, ordered, space, len(body))
+    if signer.public != place.key:
+        raise FormatError("the signing key is not the key of the log")
+    header = make_header(place, ordered, kind, space, len(body), sha256(body).digest(), time_ms)
+    signature = signer.sign(signed_bytes(network_id, header))
+    return bytes(pack([kind, time_ms, ordered, space, body, signature]))
+
+
+def make_header(
+    place: Place, refs: Sequence[bytes], kind: str, space: bytes | None, body_size: int, body_hash: bytes, time_ms: int
+) -> bytes:
+    """The canonical header bytes."""
+    return bytes(
+        pack([VERSION, place.key, place.seq, place.prev, refs, kind, space, body_size, body_hash, time_ms])
+    )  # fmt: skip
+
+
+class Facts(NamedTuple):
+    """What a row says, checked: everything but its place. See Entry for the fields."""
+
+    id: EntryId
+    refs: list[EntryId]
+    kind: str
+    space: bytes | None
+    body_size: int
+    body_hash: bytes
+    time_ms: int
+    signature: Signature
+    body: bytes | None
+    header: bytes
+
+
+def read_row(raw: bytes, key: PublicKey, seq: int, prev: EntryId | None) -> Facts:
+    """What `raw` says at that place, every rule of SPEC.md 3 checked except the signature and the link.
+
+    Raises FormatError. Cost: two hashes, one decoding, two encodings: about 5 us for a 300-byte body.
+    """
+    row = unpack_row(raw)
+    if len(row) != 6:
+        raise FormatError(f"a row has 6 fields, this one has {len(row)}")
+    kind, time_ms, refs, space, body, signature = row
+    if type(body) is bytes:
+        size, digest, kept = len(body), sha256(body).digest(), body
+    elif type(body) is list and len(body) == 2 and type(body[0]) is int and _is_bytes(body[1], 32):
+        size, digest, kept = body[0], body[1], None
+    else:
+        raise FormatError("a row's body is bytes, or [size, hash] where it is withheld")
+    if not _is_bytes(signature, 64):
+        raise FormatError("a signature is 64 bytes")
+    _check_fields(kind, time_ms, refs, space, size)
+    if pack(row) != raw:
+        raise FormatError("the row is not in canonical form")
+    if not 0 <= seq <= SEQ_MAX:
+        raise FormatError(f"seq {seq} is out of range")
+    header = pack([VERSION, key, seq, prev, refs, kind, space, size, digest, time_ms])
+    known = EntryId(sha256(b"\x00" + header + signature).digest())
+    return Facts(known, refs, kind, space, size, digest, time_ms, signature, kept, header)  # type: ignore[arg-type]
+
+
+def open_row(raw: bytes, place: Place) -> Entry:
+    """The entry that `raw` is at `place`; checked as by `read_row`. Raises FormatError."""
+    facts = read_row(raw, place.key, place.seq, place.prev)
+    return Entry(
+        facts.id, place.key, place.seq, place.prev, tuple(facts.refs), facts.kind, facts.space, facts.body_size,
+        facts.body_hash, facts.time_ms, facts.signature, facts.body, facts.header,
+    )  # fmt: skip
+
+
+def verify_entry(entry: Entry, network_id: NetworkId) -> None:
+    """Raise AdmissionError ("signature") unless the author's signature on this very entry holds. Cost: 55 us."""
+    if not verify(entry.key, signed_bytes(network_id, entry.header), entry.signature):
+        raise AdmissionError(
+            "signature",
+            f"the signature of entry {entry.seq} in log {entry.key.hex()[:12]} does not verify;"
+            " it was altered, or written for another network",
+        )
+
+
+def check_link(entry: Entry, before: "Entry | None") -> None:
+    """Raise AdmissionError unless `entry` may stand right after `before` (None: it is the first of its log)."""
+    if before is None:
+        if entry.seq != 0 or entry.prev is not None:
+            raise AdmissionError("link", f"entry {entry.seq} of log {entry.key.hex()[:12]} lacks the entries before it")
+        return
+    if entry.seq != before.seq + 1 or entry.prev != before.id:
+        raise AdmissionError("link", f"entry {entry.seq} of log {entry.key.hex()[:12]} does not follow {before.seq}")
+    if entry.time_ms < before.time_ms:
+        raise AdmissionError("time", f"entry {entry.seq} of log {entry.key.hex()[:12]} is dated before its predecessor")
+
+
+def _is_bytes(value: object, size: int) -> bool:
+    return type(value) is bytes and len(value) == size
+
+
+def _check_fields(kind: object, time_ms: object, refs: object, space: object, body_size: int) -> None:
+    if kind not in _known_kinds:
+        _check_kind(kind)
+    if type(time_ms) is not int or not 0 <= time_ms <= TIME_MS_MAX:
+        raise FormatError(f"time_ms must be a whole number from 0 to {TIME_MS_MAX}")
+    if refs:
+        _check_refs(refs)
+    elif type(refs) is not list:
+        raise FormatError("refs must be an array")
+    if space is not None and not _is_bytes(space, 32):
+        raise FormatError("space must be nil or 32 bytes")
+    if not 0 <= body_size <= BODY_BYTES_MAX:
+        raise FormatError(f"a body of {body_size} bytes; at most {BODY_BYTES_MAX}: attach larger things as files")
+
+
+def _check_kind(kind: object) -> None:
+    if type(kind) is not str or not 1 <= len(kind) <= KIND_BYTES_MAX or not _KIND_LETTERS.issuperset(kind):
+        raise FormatError(f"kind must be 1 to {KIND_BYTES_MAX} of a-z, 0-9 and '-'")
+
+
+def _check_refs(refs: object) -> None:
+    if type(refs) is not list or len(refs) > REFS_MAX:
+        raise FormatError(f"refs must be an array of at most {REFS_MAX} ids")
+    last = b""
+    for ref in refs:
+        if not _is_bytes(ref, 32) or ref <= last:
+            raise FormatError("refs must be 32-byte ids in strictly ascending order")
+        last = ref

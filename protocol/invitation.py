@@ -1,0 +1,43 @@
+"""The invitation: all that a new node needs to find the network and be let in (SPEC.md 8.3).
+
+It holds the charter, a bundle of the logs that certify (and of the nodes' addresses), and addresses to try
+first. Nothing in it is secret, and nothing in it is believed: the bundle goes through admission.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from keys.errors import FormatError
+from protocol.container import pack_file, unpack_file
+from protocol.limits import ADDRESS_BYTES_MAX, ADDRESSES_MAX
+from protocol.shape import exactly, mapping, texts
+
+INVITATION_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What is in the file."""
+
+    charter_file: bytes
+    bundle: bytes
+    addresses: tuple[str, ...]
+
+
+def encode_invitation(invitation: Invitation) -> bytes:
+    """The invitation file."""
+    return pack_file(
+        "invitation",
+        {"addresses": invitation.addresses, "bundle": invitation.bundle, "charter": invitation.charter_file},
+    )
+
+
+def decode_invitation(raw: bytes) -> Invitation:
+    """The invitation in a file. Raises FormatError."""
+    fields = mapping(unpack_file(raw, "invitation", size_max=INVITATION_BYTES_MAX), "an invitation")
+    exactly(fields, ("addresses", "bundle", "charter"), "an invitation")
+    charter, bundle = fields["charter"], fields["bundle"]
+    if not isinstance(charter, bytes) or not isinstance(bundle, bytes):
+        raise FormatError("the charter and the bundle of an invitation are byte strings")
+    addresses = texts(fields, "addresses", most=16 * ADDRESSES_MAX, bytes_max=ADDRESS_BYTES_MAX)
+    return Invitation(charter, bundle, addresses)
