@@ -231,7 +231,7 @@ class LmdbStorage:
         if isinstance(error, lmdb.MapFullError):
             return self._full()
         if isinstance(error, lmdb.DiskError) or error.code in (errno.EFBIG, errno.EDQUOT):
-            return StorageError(f"the disk under {self.path} is full; nothing was changed; free some space and try again")
+            return StorageError(f"the disk under {self.path} is full; nothing was changed; free space and try again")
         if isinstance(error, lmdb.MapResizedError):
             return StorageError(f"{store} has grown while this process was reading it; try again")
         if isinstance(error, lmdb.ReadersFullError):
@@ -241,7 +241,7 @@ class LmdbStorage:
         if isinstance(error, lmdb.NotFoundError):
             return StorageError(f"{store} lacks the ledger's tables; it was never completed: run hamkor init again")
         if isinstance(error, (lmdb.VersionMismatchError, lmdb.IncompatibleError)):
-            return StorageError(f"{store} was written by another version of LMDB; open it with the version that wrote it")
+            return StorageError(f"{store} was written by another version of LMDB; open it with that one")
         if isinstance(error, _DAMAGED):
             return StorageError(f"{store} is damaged ({error}); run hamkor audit on it, and sync into a new home")
         if isinstance(error, lmdb.PanicError) or error.code == errno.EIO:
@@ -382,7 +382,7 @@ def _put_chunk(cursor: "lmdb.Cursor[bytes]", chunk: list[tuple[bytes, bytes]]) -
     append = beyond and all(map(lt, keys, islice(keys, 1, None)))
     taken, added = cursor.putmulti(chunk, append=append)
     if append and (taken, added) != (len(chunk), len(chunk)):  # LMDB skips, in silence, what is out of order
-        raise StorageError(f"LMDB appended {added} of {len(chunk)} pairs; the store's index is damaged: run hamkor audit")
+        raise StorageError(f"LMDB appended {added} of {len(chunk)} pairs; the store is damaged: run hamkor audit")
 
 
 def _check_key(key: bytes) -> None:

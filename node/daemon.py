@@ -22,7 +22,6 @@ from random import Random
 from typing import Final
 
 import trio
-from ledger.projection import Projection
 
 from keys.entropy import Entropy, system_entropy
 from keys.errors import HamkorError, HomeError, LocalError, StorageError
@@ -30,6 +29,7 @@ from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
 from ledger.lmdb_store import open_lmdb
+from ledger.projection import Projection
 from ledger.store import CommitResult, Ledger, load
 from node.clock import now, wall_ms
 from node.control import Request, SendItem, serve_control
@@ -88,6 +88,9 @@ class Driver:
         self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
         self.last_heard: dict[PublicKey, int] = {}  # node -> wall_ms
         self.stopping = False
+        self.offline = False  # radio silence: no links until told otherwise
+        self.bytes_sent = 0  # of messages, before Noise and Yamux add theirs
+        self.bytes_received = 0
         self._rng = rng
         self._replies: dict[int, Reply] = {}
         self._waiting: dict[int, trio.Event] = {}
@@ -103,8 +106,8 @@ class Driver:
         for output in self.engine.handle(event, now()):
             match output:
                 case Send():
-                    if self.transport is not None:
-                        self.transport.send(output.peer, output.message)
+                    if self.transport is not None and self.transport.send(output.peer, output.message):
+                        self.bytes_sent += len(output.message)
                 case Commit():
                     self._commits_in.send_nowait(output)  # one is under way at a time, so there is room
                 case Reply():
@@ -185,6 +188,8 @@ class Driver:
 
     def allowed(self, peer: PublicKey) -> bool:
         """Whether the handshake lets that key in."""
+        if self.offline:
+            return False
         return self.ledger.authority.is_node(peer) and not self.engine.is_banned(peer, now())
 
     # -- the network ------------------------------------------------------------------------------
@@ -194,6 +199,7 @@ class Driver:
         async for event in transport.events:
             match event:
                 case Got():
+                    self.bytes_received += len(event.message)
                     self.feed(Received(event.peer, event.message))
                 case Up():
                     log.info("peer up", extra={"peer": event.peer.hex()[:12], "address": event.address})
@@ -219,7 +225,7 @@ class Driver:
         tried: dict[str, tuple[int, float]] = {}  # address -> (failures, not before)
         while True:
             async with trio.open_nursery() as nursery:
-                for address in self._addresses_to_dial():
+                for address in [] if self.offline else self._addresses_to_dial():
                     failures, earliest = tried.get(address, (0, 0.0))
                     if trio.current_time() >= earliest:
                         wait_s = _DIAL_WAIT_S[min(failures, len(_DIAL_WAIT_S) - 1)]
@@ -304,6 +310,8 @@ class Driver:
                 return self.status()
             case "peers":
                 return self.peers()
+            case "links":
+                return self._set_links(up=request.get("up") is True)
             case "log" if request.get("follow"):
                 return await self._follow(request, send_item)
             case "find":
@@ -314,6 +322,15 @@ class Driver:
                 return found
             case _:
                 return self.desk.answer(request)
+
+    def _set_links(self, *, up: bool) -> Value:
+        """Go offline, closing every link, or come back."""
+        self.offline = not up
+        log.info("links", extra={"up": up})
+        if self.transport is not None and self.offline:
+            for peer in list(self.engine.peers):
+                self.transport.disconnect(peer, "this node goes offline")
+        return {"offline": self.offline}
 
     async def _projected(self) -> None:
         """Wait, a little, until the projection has what the ledger has."""
@@ -352,11 +369,14 @@ class Driver:
         engine = self.engine
         status |= {
             "running": True,
+            "offline": self.offline,
             "peers": sum(1 for _ in engine.peers),
             "failure": str(engine.failure) if engine.failure is not None else None,
             "addresses": list(self.transport.addresses) if self.transport is not None else [],
             "projected": self.projection.cursor(),
             "not_heard": list(self.not_heard()),
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
             "memory_items": engine.size(),
         }
         return status

@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import base58
+
 from keys.errors import HomeError
+from keys.signing import PublicKey
 from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.limits import ADDRESS_BYTES_MAX, CHARTER_BYTES_MAX
 
@@ -120,6 +123,18 @@ class Home:
             raise HomeError(
                 f"{self.path} has no charter; create the home with: hamkor init --charter FILE --home {self.path}"
             ) from None
+
+
+def peer_id(key: PublicKey) -> str:
+    """The libp2p peer id of a node's key, as text: what stands after /p2p/ in its addresses."""
+    return base58.b58encode(b"\x00\x24\x08\x01\x12\x20" + key).decode()
+
+
+def dialable(settings: Settings, key: PublicKey) -> tuple[str, ...]:
+    """The addresses that others can dial, as far as the settings tell: no "any" interface, no port 0."""
+    named = settings.announce or settings.listen
+    useful = [address for address in named if not address.startswith(("/ip4/0.0.0.0/", "/ip6/::/"))]
+    return tuple(f"{address}/p2p/{peer_id(key)}" for address in useful if not address.endswith("/tcp/0"))
 
 
 def open_home(path: Path) -> Home:

@@ -22,7 +22,7 @@ import trio
 from keys.errors import RemoteError
 from keys.signing import PublicKey
 from node.transport_event import DialError, Down, Event, Got, Refused, TransportLimits, Up
-from node.transport_fixes import Identity, LostError, NotAllowedError, RawStream, Target, parse_target
+from node.transport_fixes import GoneError, Identity, LostError, NotAllowedError, RawStream, Target, parse_target
 from node.transport_listen import open_listeners, published_addresses
 from node.transport_wire import REASON_CHARS_MAX, Inbox, Link, Wire
 
@@ -40,10 +40,6 @@ class _Dial:
     done: trio.Event = field(default_factory=trio.Event)
     connected: bool = False  # TCP is there: the peer may have heard of it
     failure: Exception | None = None
-
-
-class _SuperfluousError(LostError):
-    """An admitted peer's connection that does not become the link, and need not."""
 
 
 class Transport:
@@ -172,7 +168,7 @@ class Transport:
             await self._live(wire)
         except NotAllowedError as error:
             self._refuse(error.peer, str(error))
-        except _SuperfluousError as error:
+        except GoneError as error:
             _log.debug("a connection of %s was closed: %s", peer.hex()[:12] if peer else "?", error)
         except LostError as error:
             self._refuse(peer, str(error))
@@ -204,13 +200,15 @@ class Transport:
     async def _live(self, wire: Wire, dial: _Dial | None = None) -> None:
         """The life of a connection, its link's Up and Down included. Raises if it never became the link."""
         link: Link | None = None
-        failure: RemoteError | None = _SuperfluousError("it closed the connection")
+        link_made = trio.Event()
+        failure: RemoteError | None = GoneError("it closed the connection")
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_wire, wire, nursery.cancel_scope)
+                nursery.start_soon(self._run_wire, wire, nursery.cancel_scope, link_made)
                 try:
                     older, link = await (self._take(wire) if wire.inbound else self._open(wire))
                     failure = None
+                    link_made.set()
                     if dial is not None:
                         self._settle(wire.peer, dial)
                     await self._carry(link, older)
@@ -228,9 +226,10 @@ class Transport:
             await self._tell.send(Down(wire.peer, link.reason))
             self._forget(link)
 
-    async def _run_wire(self, wire: Wire, scope: trio.CancelScope) -> None:
+    async def _run_wire(self, wire: Wire, scope: trio.CancelScope, link_made: trio.Event) -> None:
         await wire.run(self._limits.upgrade_timeout_s)
-        scope.cancel()
+        if not link_made.is_set():  # else the link's reader finds the end, after what came before it
+            scope.cancel()
 
     async def _open(self, wire: Wire) -> tuple[Link | None, Link]:
         stream = await wire.open()
@@ -268,7 +267,7 @@ class Transport:
         link = self._links.get(wire.peer)
         if self.public < wire.peer and link is not None and not link.wire.inbound and not link.reason:
             if await link.wire.answers(self._limits.probe_timeout_s):
-                raise _SuperfluousError("there is a link already")
+                raise GoneError("there is a link already")
             link.end("it no longer answers, and has connected anew")
 
     def _register(self, link: Link) -> tuple[Link | None, Link]:
@@ -296,23 +295,21 @@ class Transport:
     async def _carry(self, link: Link, older: Link | None) -> None:
         """Tell its Up, after the Down of the link before, and carry messages until it ends."""
         with link.scope:
-            if older is not None:
-                await older.done.wait()
-            link.told = True
-            try:
-                await self._tell.send(Up(link.wire.peer, link.wire.inbound, link.wire.address))
-            except trio.Cancelled:
-                link.told = False
-                raise
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, link)
+                nursery.start_soon(self._write, link)  # the peer has our word even if nobody here listens yet
+                if older is not None:
+                    await older.done.wait()
+                link.told = True
+                try:
+                    await self._tell.send(Up(link.wire.peer, link.wire.inbound, link.wire.address))
+                except trio.Cancelled:
+                    link.told = False
+                    raise
                 await self._read(link)
 
     async def _write(self, link: Link) -> None:
-        try:
+        with suppress(LostError):  # the reader finds the same, and has things to read first
             await link.outbox.write_to(link.stream)
-        except LostError as error:
-            link.end(str(error))
 
     async def _read(self, link: Link) -> None:
         try:

@@ -17,8 +17,9 @@ What remains needs these workarounds. Each has its test in tests/live/test_trans
     BoundedYamux (control)   the read loop stops while it writes a pong into a full socket, and two such loops
                              stop each other for ever; when replies are queued
     BoundedYamux (unread)    a peer that overruns its window is only warned; when that closes the connection
-    Stream.read (window)     a window update is sent for nearly every read, and the window depends on pings; when
-                             updates wait for half a window
+    Stream.read (window)     every read sends a window update and may double the window, up to 16 MiB; when updates
+                             wait for half a window
+    Stream.read (rest)       what came just before the connection closed is thrown away; when it can still be read
     Stream.write (stall)     a window shut for 5 s is an error that loses count of what was sent; when it waits
     Wire (transport_wire)    streams a peer opens are not counted, and an exception in whoever answers one ends
                              everything; when there is a limit per connection
@@ -65,6 +66,10 @@ _log = logging.getLogger("hamkor.libp2p")
 
 class LostError(RemoteError):
     """A connection ended, or must end: the text says why."""
+
+
+class GoneError(LostError):
+    """It was the other side that ended it, or it was not needed: nothing to complain of."""
 
 
 class NotAllowedError(RemoteError):
@@ -157,6 +162,7 @@ class RawStream(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not type-ch
         self._stream = stream
         self._buffer = bytearray()
         self.received = 0  # bytes, ever
+        self.ended = False  # by the other side
         self._arrived = trio.Event()
 
     async def read(self, n: int | None = None) -> bytes:
@@ -168,8 +174,10 @@ class RawStream(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not type-ch
             try:
                 part = await self._stream.receive_some(_RECEIVE_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self.ended = True
                 raise ConnectionClosedError("connection lost") from error
             if not part:
+                self.ended = True
                 raise ConnectionClosedError("closed by the peer")
             self.received += len(part)
             self._arrived.set()
@@ -303,40 +311,48 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
 class Stream:
     """One Yamux stream, read and written by one task each. Both raise LostError when it ends."""
 
-    def __init__(self, muxer: BoundedYamux, stream: Any, window_bytes: int) -> None:
+    def __init__(self, muxer: BoundedYamux, stream: Any) -> None:
+        self.inner = stream
         self._muxer = muxer
-        self._stream = stream
+        self._unread: bytearray = muxer.stream_buffers.get(stream.stream_id, bytearray())
+        self._window_bytes = 0
+
+    def widen(self, window_bytes: int) -> None:
+        """From now on, let the peer send that much before it is read; until then, Yamux's 256 KiB in all."""
         self._window_bytes = window_bytes
 
-    async def read(self) -> bytes:
-        """The bytes that are there, at least one."""
+    async def read(self, n: int = 4 * CHUNK_BYTES) -> bytes:
+        """From 1 to n bytes: what is there. What came before the end of the connection is read first."""
         try:
             await self._grant()
-            return bytes(await self._muxer.read_stream(self._stream.stream_id, CHUNK_BYTES * 4))
+            return bytes(await self._muxer.read_stream(self.inner.stream_id, n))
         except _STREAM_ERRORS as error:
-            raise LostError("closed by the peer") from error
+            if not self._unread:
+                raise LostError("closed by the peer") from error
+            rest = bytes(self._unread[:n])
+            del self._unread[:n]
+            return rest
 
     async def _grant(self) -> None:
-        """Open the peer's window again once half of it is used: unread and granted bytes stay below the window."""
-        unread = len(self._muxer.stream_buffers.get(self._stream.stream_id, b""))
-        missing = self._window_bytes - (self._stream.recv_window + unread)
-        if missing >= self._window_bytes // 2:
-            self._stream.recv_window += missing
-            await self._stream.send_window_update(missing)
+        """Open the window again once half of it is used: what is granted and unread stays below it."""
+        missing = self._window_bytes - (self.inner.recv_window + len(self._unread))
+        if self._window_bytes and missing >= self._window_bytes // 2:
+            self.inner.recv_window += missing
+            await self.inner.send_window_update(missing)
 
     async def write(self, chunk: bytes) -> None:
         """Send all of it; waits, for ever if need be, while the peer's window is shut."""
         wait_s = 0.001
         while chunk:
-            if self._stream.closed or self._stream.send_closed:
+            if self.inner.closed or self.inner.send_closed:
                 raise LostError("closed by the peer")
-            if self._stream.send_window <= 0:
+            if self.inner.send_window <= 0:
                 await trio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 0.05)
                 continue
-            part = chunk[: self._stream.send_window]
+            part = chunk[: self.inner.send_window]
             try:
-                await self._stream.write(part)
+                await self.inner.write(part)
             except _STREAM_ERRORS as error:
                 raise LostError("closed by the peer") from error
             chunk = chunk[len(part) :]
@@ -369,12 +385,16 @@ class Identity:
         except NotAllowedError:
             raise
         except Exception as error:  # libp2p, and what it builds on, raise anything on bad bytes
+            if raw.ended:
+                raise GoneError("it closed the connection during the handshake") from error
             raise LostError(f"the handshake failed: {type(error).__name__}") from error
         try:
             await choose(session, YAMUX, dialled)
         except Exception as error:
-            reason = "it closed the connection after the handshake: perhaps it has not seen our certificate yet"
-            raise LostError(reason if dialled else "it chose no multiplexer") from error
+            if raw.ended:
+                reason = "it closed the connection after the handshake: perhaps it has not seen our certificate yet"
+                raise GoneError(reason) from error
+            raise LostError("it knows no Yamux") from error
         peer_id = session.get_remote_peer()
         muxer = BoundedYamux(session, peer_id, is_initiator=dialled, unread_bytes_max=unread_bytes_max)
         return key_of(peer_id), muxer

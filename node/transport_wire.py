@@ -60,12 +60,13 @@ class Wire:
     async def open(self) -> Stream:
         """Open the hamkor stream. Raises LostError when the peer does not take it."""
         try:
-            stream = await self._muxer.open_stream()
+            stream = Stream(self._muxer, await self._muxer.open_stream())
             await choose(stream, PROTOCOL, True)  # noqa: FBT003
         except Exception as error:
             raise LostError("it does not take part in hamkor, or closed the connection") from error
-        self._chosen = Stream(self._muxer, stream, self._window_bytes)
-        return self._chosen
+        stream.widen(self._window_bytes)
+        self._chosen = stream
+        return stream
 
     async def accept(self) -> Stream:
         """The hamkor stream, once the peer has opened it."""
@@ -95,24 +96,25 @@ class Wire:
                 return
             if self._choosing < _NEGOTIATIONS_MAX:
                 self._choosing += 1
-                nursery.start_soon(self._answer, stream, timeout_s)
+                nursery.start_soon(self._answer, Stream(self._muxer, stream), timeout_s)
             else:
                 await self._muxer.refuse(stream)
 
-    async def _answer(self, stream: object, timeout_s: float) -> None:
+    async def _answer(self, stream: Stream, timeout_s: float) -> None:
         """Let the peer choose a protocol: hamkor's, once, on a connection that it dialled; else none."""
         offered = PROTOCOL if self.inbound and self._chosen is None else ""
         try:
             with trio.fail_after(timeout_s):
                 await choose(stream, offered, False)  # noqa: FBT003
         except Exception:  # a stream's failure is that stream's
-            await self._muxer.refuse(stream)
+            await self._muxer.refuse(stream.inner)
         else:
             if self._chosen is None:
-                self._chosen = Stream(self._muxer, stream, self._window_bytes)
+                stream.widen(self._window_bytes)
+                self._chosen = stream
                 self._accepted.set()
             else:
-                await self._muxer.refuse(stream)
+                await self._muxer.refuse(stream.inner)
         finally:
             self._choosing -= 1
 

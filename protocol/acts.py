@@ -1,19 +1,29 @@
-"""Acts: the entries that say who may do what (SPEC.md 4.3). Shapes only; `ledger/authority.py` gives them effect."""
+"""Acts: the entries that say who may do what (SPEC.md 4.3). Shapes only; `ledger/authority.py` gives them effect.
 
+| act       | fields beside "act"                                                                       |
+|-----------|-------------------------------------------------------------------------------------------|
+| `certify` | agency, name, rank, roles, subject, unit                                                  |
+| `revoke`  | id, reason, seq, subject                                                                  |
+| `unit`    | regions, title, unit                                                                      |
+| `propose` | change: {"admit": {key, name, title}}, {"rekey": {key, name}}, {"remove": name} or {"threshold": m} |
+| `approve` | proposal                                                                                  |
+"""
+
+import re
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
 from protocol.card import ROLES
-from protocol.codec import Value, decode, encode
+from protocol.charter import Agency
+from protocol.codec import Value, decode
 from protocol.entry import EntryId
-from protocol.limits import BODY_BYTES_MAX, ROLES_MAX, SEQ_MAX
-from protocol.shape import code, exactly, fixed_bytes, mapping, number, one_of, public_key, text, texts
+from protocol.limits import AGENCIES_MAX, BODY_BYTES_MAX, REASON_BYTES_MAX, REGIONS_MAX, ROLES_MAX, SEQ_MAX
+from protocol.shape import code, exactly, fixed_bytes, mapping, number, one_of, public_key, text, texts, written
 
 CERTIFIED_RANKS: Final = ("admin", "node", "officer")
-CHANGES: Final = ("admit", "rekey", "remove", "threshold")
-REGIONS_MAX: Final = 64
+_REGION: Final = re.compile("[A-Z]{2}-[A-Z0-9]{1,3}")  # ISO 3166-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +31,11 @@ class Certify:
     """This key is that person, node or admin, of that agency, serving in that unit, with these roles."""
 
     subject: PublicKey
-    rank: str
+    rank: str  # one of CERTIFIED_RANKS
     name: str
     agency: str
-    unit: str
-    roles: tuple[str, ...]
+    unit: str  # "" for none
+    roles: tuple[str, ...]  # ascending
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +58,47 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Propose:
-    """A change for the council: `change` is one of CHANGES, `terms` what it needs."""
+class Admit:
+    """The council takes in an agency."""
 
-    change: str
-    terms: dict[str, Value]
+    agency: Agency
+
+
+@dataclass(frozen=True, slots=True)
+class Rekey:
+    """An agency gets a new root key."""
+
+    name: str
+    key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """An agency leaves."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The council needs this many agencies from now on."""
+
+    threshold: int
+
+
+Change: TypeAlias = Admit | Rekey | Remove | Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """A change put to the council."""
+
+    change: Change
 
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """An agency's yes to a proposal."""
+    """An agency's yes to a proposal, named by its entry's id."""
 
     proposal: EntryId
 
@@ -79,12 +120,12 @@ def encode_act(act: Act) -> bytes:
         case Unit():
             value = {"act": "unit", "regions": act.regions, "title": act.title, "unit": act.unit}
         case Propose():
-            value = {"act": "propose", "change": act.change, "terms": act.terms}
+            value = {"act": "propose", "change": _change_value(act.change)}
         case Approve():
             value = {"act": "approve", "proposal": act.proposal}
-    body = encode(value)
-    parse_act(body)
-    return body
+        case _:
+            assert_never(act)
+    return written(value, parse_act)
 
 
 def parse_act(body: bytes) -> Act:
@@ -96,12 +137,10 @@ def parse_act(body: bytes) -> Act:
         case "revoke":
             return _revoke(fields)
         case "unit":
-            exactly(fields, ("act", "regions", "title", "unit"), "a unit act")
-            regions = texts(fields, "regions", most=REGIONS_MAX, ascending=True)
-            return Unit(code(fields, "unit"), text(fields, "title"), regions)
+            return _unit(fields)
         case "propose":
-            exactly(fields, ("act", "change", "terms"), "a proposal")
-            return Propose(one_of(fields, "change", CHANGES), mapping(fields["terms"], "the terms of a proposal"))
+            exactly(fields, ("act", "change"), "a proposal")
+            return Propose(_change(mapping(fields["change"], "a proposed change")))
         case "approve":
             exactly(fields, ("act", "proposal"), "an approval")
             return Approve(EntryId(fixed_bytes(fields, "proposal", 32)))
@@ -124,4 +163,42 @@ def _revoke(fields: dict[str, Value]) -> Revoke:
     exactly(fields, ("act", "id", "reason", "seq", "subject"), "a revocation")
     last = None if fields["id"] is None else EntryId(fixed_bytes(fields, "id", 32))
     seq = number(fields, "seq", 0, SEQ_MAX if last is not None else 0)
-    return Revoke(public_key(fields, "subject"), seq, last, text(fields, "reason", bytes_max=2000, empty=True))
+    reason = text(fields, "reason", bytes_max=REASON_BYTES_MAX, empty=True)
+    return Revoke(public_key(fields, "subject"), seq, last, reason)
+
+
+def _unit(fields: dict[str, Value]) -> Unit:
+    exactly(fields, ("act", "regions", "title", "unit"), "a unit act")
+    regions = texts(fields, "regions", most=REGIONS_MAX, ascending=True)
+    for region in regions:
+        if _REGION.fullmatch(region) is None:
+            raise FormatError("a region is an ISO 3166-2 code such as UZ-SU")
+    return Unit(code(fields, "unit"), text(fields, "title"), regions)
+
+
+def _change_value(change: Change) -> dict[str, object]:
+    match change:
+        case Admit(agency):
+            return {"admit": {"key": agency.key, "name": agency.name, "title": agency.title}}
+        case Rekey():
+            return {"rekey": {"key": change.key, "name": change.name}}
+        case Remove():
+            return {"remove": change.name}
+        case Threshold():
+            return {"threshold": change.threshold}
+
+
+def _change(fields: dict[str, Value]) -> Change:
+    match list(fields.items()):
+        case [("admit", dict() as agency)]:
+            exactly(agency, ("key", "name", "title"), "an agency to admit")
+            return Admit(Agency(code(agency, "name"), text(agency, "title"), public_key(agency, "key")))
+        case [("rekey", dict() as agency)]:
+            exactly(agency, ("key", "name"), "a new root key")
+            return Rekey(code(agency, "name"), public_key(agency, "key"))
+        case [("remove", _)]:
+            return Remove(code(fields, "remove"))
+        case [("threshold", _)]:
+            return Threshold(number(fields, "threshold", 1, AGENCIES_MAX))
+        case _:
+            raise FormatError("a proposed change is one of admit, rekey, remove and threshold, with its terms")

@@ -1,17 +1,21 @@
-"""Bodies of the other kinds: records, steps on them, nodes' addresses (SPEC.md 4.5). Shapes only.
+"""Bodies of the other kinds: records, steps on them, nodes' addresses (SPEC.md 4.4). Shapes only.
 
 A record or step may have fields and even top-level names that this program does not know: a newer peer wrote
-them; they are kept and shown.
+them; the bytes are kept as they came, names inside `fields` are shown, others are ignored.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from keys.errors import FormatError
-from protocol.codec import Value, decode, encode
+from protocol.codec import Value, decode
 from protocol.entry import EntryId
-from protocol.limits import ADDRESS_BYTES_MAX, ADDRESSES_MAX, BODY_BYTES_MAX
-from protocol.shape import CODE_CHARS_MAX, exactly, fixed_bytes, mapping, texts
+from protocol.limits import ADDRESS_BYTES_MAX, ADDRESSES_MAX, BODY_BYTES_MAX, CODE_CHARS_MAX
+from protocol.shape import exactly, fixed_bytes, mapping, texts, written
+
+_WORD: Final = re.compile(rf"[a-z][a-z0-9_]{{0,{CODE_CHARS_MAX - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +44,17 @@ class Address:
 
 def encode_record(record_type: str, fields: Mapping[str, object]) -> bytes:
     """The body of a `record` entry. Raises FormatError on a wrong type name or a value with no encoding."""
-    return _checked({"fields": fields, "type": record_type}, parse_record)
+    return written({"fields": fields, "type": record_type}, parse_record)
 
 
 def encode_step(record: EntryId, step: str, fields: Mapping[str, object]) -> bytes:
     """The body of a `step` entry. Raises FormatError."""
-    return _checked({"fields": fields, "record": record, "step": step}, parse_step)
+    return written({"fields": fields, "record": record, "step": step}, parse_step)
 
 
 def encode_address(addresses: Sequence[str]) -> bytes:
     """The body of an `address` entry. Raises FormatError."""
-    return _checked({"addresses": list(addresses)}, parse_address)
+    return written({"addresses": list(addresses)}, parse_address)
 
 
 def parse_record(body: bytes) -> Record:
@@ -75,17 +79,6 @@ def parse_address(body: bytes) -> Address:
 
 def _word(fields: Mapping[str, Value], name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= CODE_CHARS_MAX or not value.isidentifier():
-        raise FormatError(f"{name} is one word of at most {CODE_CHARS_MAX} letters, digits and '_'")
-    if value != value.lower() or not value.isascii():
-        raise FormatError(f"{name} is written in lower-case a-z, digits and '_'")
+    if not isinstance(value, str) or _WORD.fullmatch(value) is None:
+        raise FormatError(f"{name} is a word of at most {CODE_CHARS_MAX} of a-z, 0-9 and '_', a letter first")
     return value
-
-
-def _checked(value: object, parse: Callable[[bytes], object]) -> bytes:
-    try:
-        body = encode(value)
-    except TypeError as error:
-        raise FormatError(f"this cannot be written: {error}") from None
-    parse(body)
-    return body

@@ -1,5 +1,8 @@
 """The card: the public half of a key and whose it is, signed by the key itself (SPEC.md 4.2).
 
+    card = {"addresses", "agency", "key", "name", "rank", "roles", "unit", "version"}
+    signature = Ed25519(key, "hamkor/card/1" 00 card)
+
 Whoever makes a key hands its card to the agency that certifies it. The signature proves only that the card's
 maker holds the key; the certificate is what counts.
 """
@@ -9,10 +12,10 @@ from typing import Final
 
 from keys.errors import AdmissionError, FormatError
 from keys.signing import PublicKey, SigningKey, verify
-from protocol.codec import decode, encode
+from protocol.codec import Value, encode
 from protocol.container import pack_file, unpack_file
 from protocol.limits import ADDRESS_BYTES_MAX, ADDRESSES_MAX, CARD_BYTES_MAX, ROLES_MAX
-from protocol.shape import code, exactly, fixed_bytes, mapping, number, one_of, public_key, text, texts
+from protocol.shape import code, exactly, fixed_bytes, mapping, number, one_of, public_key, text, texts, written
 
 CONTEXT: Final = b"hamkor/card/1\x00"
 CARD_RANKS: Final = ("agency", "admin", "node", "officer")
@@ -28,25 +31,23 @@ class Card:
     name: str
     agency: str
     unit: str = ""
-    roles: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()  # ascending
+    addresses: tuple[str, ...] = ()  # of a node
 
-    def encode(self) -> bytes:
-        """The canonical bytes that are signed."""
-        return encode(
-            {
-                "addresses": self.addresses, "agency": self.agency, "key": self.key, "name": self.name,
-                "rank": self.rank, "roles": self.roles, "unit": self.unit, "version": 1,
-            }
-        )  # fmt: skip
+    def value(self) -> dict[str, object]:
+        """The map that is signed, and stands in the file."""
+        return {
+            "addresses": self.addresses, "agency": self.agency, "key": self.key, "name": self.name,
+            "rank": self.rank, "roles": self.roles, "unit": self.unit, "version": 1,
+        }  # fmt: skip
 
 
 def encode_card_file(card: Card, signer: SigningKey) -> bytes:
     """The card file, signed. Raises FormatError when a field breaks a rule or the key is not the card's."""
     if signer.public != card.key:
         raise FormatError("a card is signed by the key that it is of")
-    signature = signer.sign(CONTEXT + card.encode())
-    raw = pack_file("card", {"card": card.encode(), "signature": bytes(signature)})
+    content = written(card.value(), lambda raw: raw)
+    raw = pack_file("card", {"card": card.value(), "signature": signer.sign(CONTEXT + content)})
     decode_card_file(raw)
     return raw
 
@@ -55,20 +56,20 @@ def decode_card_file(raw: bytes) -> Card:
     """The card in a file, its signature checked. Raises FormatError or AdmissionError."""
     outer = mapping(unpack_file(raw, "card", size_max=CARD_BYTES_MAX), "a card file")
     exactly(outer, ("card", "signature"), "a card file")
-    content = outer["card"]
-    if not isinstance(content, bytes):
-        raise FormatError("the card in the file is a byte string")
-    fields = mapping(decode(content, size_max=CARD_BYTES_MAX), "a card")
+    card = _parse(mapping(outer["card"], "a card"))
+    if not verify(card.key, CONTEXT + encode(outer["card"]), fixed_bytes(outer, "signature", 64)):
+        raise AdmissionError("signature", f"the signature on the card of {card.name} does not verify; ask for it again")
+    return card
+
+
+def _parse(fields: dict[str, Value]) -> Card:
     exactly(fields, ("addresses", "agency", "key", "name", "rank", "roles", "unit", "version"), "a card")
     number(fields, "version", 1, 1)
     roles = texts(fields, "roles", most=ROLES_MAX, ascending=True)
     for role in roles:
         one_of({"roles": role}, "roles", ROLES)
-    card = Card(
+    return Card(
         one_of(fields, "rank", CARD_RANKS), public_key(fields, "key"), text(fields, "name"), code(fields, "agency"),
         code(fields, "unit", empty=True), roles,
         texts(fields, "addresses", most=ADDRESSES_MAX, bytes_max=ADDRESS_BYTES_MAX),
     )  # fmt: skip
-    if not verify(card.key, CONTEXT + content, fixed_bytes(outer, "signature", 64)):
-        raise AdmissionError("signature", f"the signature on the card of {card.name} does not verify; ask for it again")
-    return card

@@ -19,11 +19,11 @@ from typing import Final
 from keys.errors import AdmissionError, FormatError, NetworkMismatchError
 from keys.signing import PublicKey, Signature, SigningKey, verify
 from protocol.card import Card
-from protocol.codec import decode, encode
+from protocol.codec import Value, decode, encode
 from protocol.container import pack_file, unpack_file
 from protocol.entry import NetworkId
 from protocol.limits import AGENCIES_MAX, CHARTER_BYTES_MAX, TIME_MS_MAX
-from protocol.shape import code, exactly, fixed_bytes, mapping, number, public_key, text
+from protocol.shape import code, exactly, fixed_bytes, mapping, number, public_key, text, written
 
 CONTEXT: Final = b"hamkor/charter/1\x00"
 NONCE_BYTES: Final = 16
@@ -48,15 +48,17 @@ class Charter:
     founded_ms: int
     nonce: bytes  # makes two networks of the same founders different
 
-    def encode(self) -> bytes:
-        """The canonical bytes that are hashed and signed."""
+    def value(self) -> dict[str, object]:
+        """The map that is hashed and signed, and stands in the file."""
         agencies = [{"key": agency.key, "name": agency.name, "title": agency.title} for agency in self.agencies]
-        return encode(
-            {
-                "agencies": agencies, "founded_ms": self.founded_ms, "network": self.network, "nonce": self.nonce,
-                "threshold": self.threshold, "version": 1,
-            }
-        )  # fmt: skip
+        return {
+            "agencies": agencies, "founded_ms": self.founded_ms, "network": self.network, "nonce": self.nonce,
+            "threshold": self.threshold, "version": 1,
+        }  # fmt: skip
+
+    def encode(self) -> bytes:
+        """The canonical bytes of `value`."""
+        return encode(self.value())
 
     @property
     def network_id(self) -> NetworkId:
@@ -90,7 +92,8 @@ def draft_charter(
             raise FormatError(f"the card of {card.name} is of rank {card.rank}; a charter is made of agencies' cards")
     agencies = tuple(sorted((Agency(c.agency, c.name, c.key) for c in cards), key=lambda agency: agency.name))
     charter = Charter(network, agencies, threshold, founded_ms, nonce)
-    return SignedCharter(_parse(charter.encode()), {})
+    raw = written(charter.value(), _parse_raw)
+    return SignedCharter(_parse_raw(raw), {})
 
 
 def sign_charter(signed: SignedCharter, signer: SigningKey) -> SignedCharter:
@@ -112,7 +115,11 @@ def merge_charters(first: SignedCharter, second: SignedCharter) -> SignedCharter
 
 
 def verify_charter(signed: SignedCharter) -> Charter:
-    """The charter, if every founding agency has validly signed it. Raises AdmissionError."""
+    """The charter, if every founding agency has validly signed it.
+
+    Raises AdmissionError naming the agencies that have not, or FormatError when the charter breaks a rule.
+    """
+    written(signed.charter.value(), _parse_raw)
     if signed.missing:
         raise AdmissionError("charter", f"the charter is not signed by {', '.join(signed.missing)}; each agency must")
     content = CONTEXT + signed.charter.encode()
@@ -124,18 +131,14 @@ def verify_charter(signed: SignedCharter) -> Charter:
 
 def encode_charter_file(signed: SignedCharter) -> bytes:
     """The charter file."""
-    signatures = {name: bytes(signature) for name, signature in signed.signatures.items()}
-    return pack_file("charter", {"charter": signed.charter.encode(), "signatures": signatures})
+    return pack_file("charter", {"charter": signed.charter.value(), "signatures": dict(signed.signatures)})
 
 
 def decode_charter_file(raw: bytes) -> SignedCharter:
     """The charter in a file, signatures not yet checked. Raises FormatError."""
     fields = mapping(unpack_file(raw, "charter", size_max=CHARTER_BYTES_MAX), "a charter file")
     exactly(fields, ("charter", "signatures"), "a charter file")
-    content = fields["charter"]
-    if not isinstance(content, bytes):
-        raise FormatError("the charter in the file is a byte string")
-    charter = _parse(content)
+    charter = _parse(fields["charter"])
     signatures = mapping(fields["signatures"], "the signatures")
     for name in signatures:
         if charter.agency(name) is None:
@@ -143,8 +146,12 @@ def decode_charter_file(raw: bytes) -> SignedCharter:
     return SignedCharter(charter, {name: Signature(fixed_bytes(signatures, name, 64)) for name in signatures})
 
 
-def _parse(raw: bytes) -> Charter:
-    fields = mapping(decode(raw, size_max=CHARTER_BYTES_MAX), "a charter")
+def _parse_raw(raw: bytes) -> Charter:
+    return _parse(decode(raw, size_max=CHARTER_BYTES_MAX))
+
+
+def _parse(value: Value) -> Charter:
+    fields = mapping(value, "a charter")
     exactly(fields, ("agencies", "founded_ms", "network", "nonce", "threshold", "version"), "a charter")
     number(fields, "version", 1, 1)
     items = fields["agencies"]

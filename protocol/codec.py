@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgpack
 
 from keys.errors import FormatError
-from protocol.limits import DEPTH_MAX
+from protocol.limits import DEPTH_MAX, ITEMS_MAX
 
 Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
 
@@ -21,9 +21,13 @@ pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack  # the raw encoder
 def encode(value: object) -> bytes:
     """The canonical bytes of `value`; map keys are sorted here.
 
-    Raises TypeError on anything but the allowed types, and on nesting deeper than DEPTH_MAX.
+    Raises TypeError on anything but the allowed types (lone surrogates and integers out of range are not among
+    them), and on nesting deeper than DEPTH_MAX.
     """
-    return bytes(pack(_ordered(value, DEPTH_MAX)))
+    try:
+        return bytes(pack(_ordered(value, DEPTH_MAX)))
+    except (OverflowError, ValueError) as error:  # UnicodeEncodeError is a ValueError
+        raise TypeError(f"no canonical form: {error}") from None
 
 
 def _ordered(value: object, depth: int) -> object:
@@ -57,10 +61,12 @@ def _refuse_extension(code: int, _payload: bytes) -> object:
     raise FormatError(f"msgpack extension type {code} is not allowed here")
 
 
-def decode(raw: bytes | memoryview, *, size_max: int) -> Value:
+def decode(raw: bytes | memoryview, *, size_max: int, items_max: int = ITEMS_MAX) -> Value:
     """The value that `raw` encodes canonically.
 
     size_max: bytes; a longer input is refused before it is looked at.
+    items_max: in one array or map. The C decoder allocates what a length promises, up to 1,024 levels deep,
+        before it looks for the items: without this bound, 5 KB of lengths cost gigabytes of address space.
     Raises FormatError on anything that `encode` would not have produced. Cost: O(len(raw)) time and memory.
     """
     if len(raw) > size_max:
@@ -68,7 +74,7 @@ def decode(raw: bytes | memoryview, *, size_max: int) -> Value:
     try:
         value = msgpack.unpackb(
             raw, raw=False, strict_map_key=False, object_pairs_hook=_sorted_map, ext_hook=_refuse_extension,
-            max_str_len=size_max, max_bin_len=size_max, max_array_len=size_max, max_map_len=size_max,
+            max_str_len=size_max, max_bin_len=size_max, max_array_len=items_max, max_map_len=items_max,
         )  # fmt: skip
         again = encode(value)
     except FormatError:
@@ -84,10 +90,11 @@ def decode(raw: bytes | memoryview, *, size_max: int) -> Value:
 def unpack_row(raw: bytes) -> list[object]:
     """The array in `raw`, not yet checked to be canonical: the caller re-encodes what it keeps, and compares.
 
-    Admission's fast path: one C call. Raises FormatError when it is no array. Memory: a few times len(raw).
+    Admission's fast path: one C call. Rows, runs and frames hold no maps, so none is accepted. Raises FormatError
+    when it is no array. Memory: a few times len(raw).
     """
     try:
-        value = msgpack.unpackb(raw, raw=False, strict_map_key=True, use_list=True)
+        value = msgpack.unpackb(raw, raw=False, strict_map_key=True, max_array_len=ITEMS_MAX, max_map_len=0)
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
         raise FormatError(f"not msgpack: {error or type(error).__name__}") from None
     if type(value) is not list:

@@ -32,7 +32,7 @@ VERSION = 1
 CONTEXT = b"hamkor/entry/1\x00"
 EMPTY_HASH = sha256(b"").digest()
 _KIND_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_known_kinds: set[str] = {"act", "record", "step", "address", "checkpoint"}
+_COMMON_KINDS = frozenset({"act", "record", "step", "address", "checkpoint"})  # need no letter by letter check
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ def sign_row(
     """The row of a new entry at `place`, signed. refs may come in any order. Raises FormatError on a bad field."""
     ordered = sorted(set(refs))
     _check_fields(kind, time_ms, ordered, space, len(body))
+    _check_place(place.seq, place.prev)
     if signer.public != place.key:
         raise FormatError("the signing key is not the key of the log")
     header = make_header(place, ordered, kind, space, len(body), sha256(body).digest(), time_ms)
@@ -136,8 +137,7 @@ def read_row(raw: bytes, key: PublicKey, seq: int, prev: EntryId | None) -> Fact
     _check_fields(kind, time_ms, refs, space, size)
     if pack(row) != raw:
         raise FormatError("the row is not in canonical form")
-    if not 0 <= seq <= SEQ_MAX:
-        raise FormatError(f"seq {seq} is out of range")
+    _check_place(seq, prev)
     header = pack([VERSION, key, seq, prev, refs, kind, space, size, digest, time_ms])
     known = EntryId(sha256(b"\x00" + header + signature).digest())
     return Facts(known, refs, kind, space, size, digest, time_ms, signature, kept, header)  # type: ignore[arg-type]
@@ -178,8 +178,15 @@ def _is_bytes(value: object, size: int) -> bool:
     return type(value) is bytes and len(value) == size
 
 
+def _check_place(seq: int, prev: bytes | None) -> None:
+    if not 0 <= seq <= SEQ_MAX:
+        raise FormatError(f"seq {seq} is out of range")
+    if (prev is None) != (seq == 0):
+        raise FormatError("prev is nil at seq 0, and the id of the entry before anywhere else")
+
+
 def _check_fields(kind: object, time_ms: object, refs: object, space: object, body_size: int) -> None:
-    if kind not in _known_kinds:
+    if type(kind) is not str or kind not in _COMMON_KINDS:
         _check_kind(kind)
     if type(time_ms) is not int or not 0 <= time_ms <= TIME_MS_MAX:
         raise FormatError(f"time_ms must be a whole number from 0 to {TIME_MS_MAX}")

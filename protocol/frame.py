@@ -59,7 +59,10 @@ def decode_frame(raw: bytes) -> tuple[Run, ...]:
     """
     if not 1 < len(raw) <= FRAME_BYTES_MAX:
         raise FormatError(f"a frame of {len(raw)} bytes; from 2 to {FRAME_BYTES_MAX} are accepted")
-    runs = unpack_row(_payload(raw))
+    payload = _payload(raw)
+    runs = unpack_row(payload)
+    if pack(runs) != payload:
+        raise FormatError("the frame is not in canonical form")
     if not 1 <= len(runs) <= FRAME_RUNS_MAX:
         raise FormatError(f"a frame of {len(runs)} runs; from 1 to {FRAME_RUNS_MAX} are accepted")
     decoded = tuple(_decode_run(run) for run in runs)

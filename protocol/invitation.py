@@ -5,14 +5,11 @@ first. Nothing in it is secret, and nothing in it is believed: the bundle goes t
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from keys.errors import FormatError
 from protocol.container import pack_file, unpack_file
-from protocol.limits import ADDRESS_BYTES_MAX, ADDRESSES_MAX
+from protocol.limits import ADDRESS_BYTES_MAX, INVITATION_ADDRESSES_MAX, INVITATION_BYTES_MAX
 from protocol.shape import exactly, mapping, texts
-
-INVITATION_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +22,13 @@ class Invitation:
 
 
 def encode_invitation(invitation: Invitation) -> bytes:
-    """The invitation file."""
-    return pack_file(
+    """The invitation file. Raises FormatError when it is too large or an address breaks a rule."""
+    raw = pack_file(
         "invitation",
         {"addresses": invitation.addresses, "bundle": invitation.bundle, "charter": invitation.charter_file},
     )
+    decode_invitation(raw)
+    return raw
 
 
 def decode_invitation(raw: bytes) -> Invitation:
@@ -39,5 +38,5 @@ def decode_invitation(raw: bytes) -> Invitation:
     charter, bundle = fields["charter"], fields["bundle"]
     if not isinstance(charter, bytes) or not isinstance(bundle, bytes):
         raise FormatError("the charter and the bundle of an invitation are byte strings")
-    addresses = texts(fields, "addresses", most=16 * ADDRESSES_MAX, bytes_max=ADDRESS_BYTES_MAX)
+    addresses = texts(fields, "addresses", most=INVITATION_ADDRESSES_MAX, bytes_max=ADDRESS_BYTES_MAX)
     return Invitation(charter, bundle, addresses)

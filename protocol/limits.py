@@ -8,6 +8,7 @@ from typing import Final
 
 # Validity: the same on every node, for ever (SPEC.md 2 and 3).
 DEPTH_MAX: Final = 16  # nested arrays and maps in one value: no schema here needs more than 8
+ITEMS_MAX: Final = 4096  # in one array or map: bounds what a few bytes that promise a long array can allocate
 REFS_MAX: Final = 32  # ids an entry builds on: a record with more open heads is settled in steps
 KIND_BYTES_MAX: Final = 24  # a kind is a short ASCII word
 BODY_BYTES_MAX: Final = 256 * 1024  # one entry's body; larger things are attachments
@@ -23,6 +24,13 @@ CHARTER_BYTES_MAX: Final = 64 * 1024
 CARD_BYTES_MAX: Final = 4 * 1024
 ADDRESSES_MAX: Final = 16  # addresses one node publishes
 ADDRESS_BYTES_MAX: Final = 256
+INVITATION_BYTES_MAX: Final = 4 * 1024 * 1024  # about 14,000 certificates: fits a mail or the smallest stick
+INVITATION_ADDRESSES_MAX: Final = 256  # addresses to try first
+
+# Acts: part of validity too, because nodes that read an act differently would differ on who may write.
+CODE_CHARS_MAX: Final = 24  # short names of agencies and units, types of records, steps
+REASON_BYTES_MAX: Final = 2000  # why a key was revoked
+REGIONS_MAX: Final = 64  # regions of one unit
 
 # Frames and messages: what one peer may make another hold before anything is checked.
 FRAME_ENTRIES_MAX: Final = 4096  # entries in one frame: bounds the work of one transaction

@@ -244,11 +244,14 @@ def _ranges(value: object) -> Ranges:
         if upper != b"" and (len(upper) > 32 or upper <= lower):
             raise FormatError("ranges are in ascending order of at most 32 bytes each")
         parts.append(_range(upper, mode, item[2:]))
+        _check_within(lower, parts[-1])
         lower = upper
     return Ranges(tuple(parts))
 
 
 def _range(upper: bytes, mode: object, content: Sequence[object]) -> Range:
+    if type(mode) is not int:
+        raise FormatError("a range's mode is a number")
     if mode == SKIP and not content:
         return Range(upper, SKIP)
     if mode == FINGERPRINT and content:
@@ -256,6 +259,12 @@ def _range(upper: bytes, mode: object, content: Sequence[object]) -> Range:
     if mode in (LIST, ANSWER) and content:
         return Range(upper, LIST if mode == LIST else ANSWER, heads=_heads(content[0]))
     raise FormatError("a range's mode is 0 (skip), 1 (fingerprint), 2 (list) or 3 (answer), with its content")
+
+
+def _check_within(lower: bytes, part: Range) -> None:
+    keys = [head.key for head in part.heads]
+    if keys and (keys[0] < lower or (part.upper and keys[-1] >= part.upper) or keys != sorted(keys)):
+        raise FormatError("the heads of a range lie in it, in ascending order of their keys")
 
 
 def _want(value: object) -> Want:

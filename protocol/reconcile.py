@@ -136,19 +136,27 @@ def opening(index: HeadIndex) -> tuple[Range, ...]:
 def reply(index: HeadIndex, ranges: Sequence[Range], ranges_max: int, heads_max: int) -> tuple[list[Range], list[Head]]:
     """What to answer to `ranges`, and the peer's heads that were learnt and differ from ours.
 
-    The answer is empty when nothing is left to say. It stops early, at a range's end, before it grows over
-    `ranges_max` ranges or `heads_max` heads: the rest is found in the next reconciliation.
+    The answer is empty when nothing is left to say. It stops early before it grows over `ranges_max` ranges or
+    `heads_max` heads: the rest is found in the next reconciliation. An ANSWER too long for what room is left ends
+    before the first head that does not fit, so a node that holds nothing learns `heads_max` heads at a time.
     """
     answer: list[Range] = []
     learnt: list[Head] = []
     lower = b""
-    heads_count = 0
+    room = heads_max
     for part in ranges:
         found = _reply_to_range(index, lower, part, learnt)
-        heads_count += sum(len(item.heads) for item in found)
-        if len(answer) + len(found) > ranges_max or heads_count > heads_max:
+        heads_count = sum(len(item.heads) for item in found)
+        if heads_count > room and found[0].mode == ANSWER and room > 0:
+            heads = found[0].heads
+            answer.append(Range(heads[room].key, ANSWER, heads=heads[:room]))
             break
+        if heads_count > room or len(answer) + len(found) > ranges_max:
+            break
+        if answer and answer[-1].mode == SKIP and found[0].mode == SKIP:
+            answer.pop()
         answer += found
+        room -= heads_count
         lower = part.upper
     while answer and answer[-1].mode == SKIP:
         answer.pop()
@@ -166,6 +174,7 @@ def _reply_to_range(index: HeadIndex, lower: bytes, part: Range, learnt: list[He
             unnamed = [head for head in index.between(lower, part.upper) if head.key not in named]
             mine = [index.get(head.key) for head in differing] + unnamed
             if mine:
+                mine.sort(key=lambda head: head.key)
                 return [Range(part.upper, ANSWER, heads=tuple(mine))]
     return [Range(part.upper, SKIP)]
 

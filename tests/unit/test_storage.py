@@ -26,9 +26,14 @@ TestMemoryMachine.settings = settings(max_examples=60, stateful_step_count=30, d
 def test_crash_loses_the_open_transaction_only() -> None:
     disk = MemoryStorage()
     fill(disk, "rows", [b"a"])
-    with pytest.raises(StorageError, match="went down"), disk.write() as txn:
-        txn.put("rows", b"b", b"")
-        disk.crash()
+
+    def crash_before_the_end() -> None:
+        with disk.write() as txn:
+            txn.put("rows", b"b", b"")
+            disk.crash()
+
+    with pytest.raises(StorageError, match="went down"):
+        crash_before_the_end()
     with disk.read() as view:
         assert keys(view, "rows") == [b"a"]
     fill(disk, "rows", [b"c"])
@@ -43,9 +48,14 @@ def test_crash_ends_what_was_open() -> None:
         disk.crash()
         with pytest.raises(StorageError, match="went down"):
             view.get("rows", b"a")
-    with pytest.raises(StorageError, match="went down"), disk.write() as txn:
-        disk.crash()
-        txn.put("rows", b"b", b"")
+
+    def write_after_the_crash() -> None:
+        with disk.write() as txn:
+            disk.crash()
+            txn.put("rows", b"b", b"")
+
+    with pytest.raises(StorageError, match="went down"):
+        write_after_the_crash()
 
 
 def test_late_end_of_a_crashed_transaction_leaves_the_next_alone() -> None:

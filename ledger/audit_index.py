@@ -1,0 +1,199 @@
+"""The audit of a store's own bookkeeping: does every table say what the rows say? Used by `ledger/audit.py`.
+
+The rows are the ledger; all other tables follow from them. A difference is never a forgery by itself, since no
+signature covers these tables, but a node that trusts a wrong one shows, sends or counts the wrong thing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from keys.errors import FormatError
+from keys.signing import PublicKey
+from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, kind_key
+from ledger.storage import Reader
+from protocol.codec import decode
+from protocol.entry import EntryId
+
+Fault: TypeAlias = "Callable[[str, bytes | None, int | None, bytes | None, str], None]"  # kind, key, seq, id, detail
+
+_STATE_BYTES_MAX: Final = 8192
+_MEANING: Final = "the node's own bookkeeping is wrong; sync into a new home from other nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """What the rows, and the fork proofs, say of one log."""
+
+    key: PublicKey
+    size: int
+    id: EntryId | None
+    time_ms: int
+    peaks: tuple[bytes, ...]
+    held: int
+    forked_at: int | None
+
+
+class IndexAudit:
+    """Compares the tables of one store with its rows. Memory: a few hundred bytes a log."""
+
+    def __init__(self, view: Reader, fault: Fault) -> None:
+        self._view = view
+        self._fault = fault
+        self.keys: dict[int, PublicKey] = {}  # a log's number -> its key
+        self._states: dict[PublicKey, LogState] = {}
+        self._rows = 0
+        self._kinds = 0
+        self._read_logs()
+
+    def row(self, key: PublicKey, seq: int, place: bytes, entry_id: bytes, kind: str) -> None:
+        """Check that one row is found under its id and, where it must be, under its kind."""
+        self._rows += 1
+        found = self._view.get("ids", entry_id)
+        if found != place:
+            shown = "nothing" if found is None else f"place {found.hex()}"
+            self._index(key, seq, entry_id, f"table ids has {shown} under this id, expected place {place.hex()}")
+        if kind in INDEXED_KINDS:
+            self._kinds += 1
+            if self._view.get("kinds", kind_key(kind, place)) is None:
+                self._index(key, seq, entry_id, f"table kinds does not list this entry of kind {kind}")
+
+    def finish(self, logs: dict[PublicKey, Recomputed]) -> None:
+        """Check everything that can only be known once all rows were seen."""
+        for key, state in self._states.items():
+            self._check_state(state, logs.get(key) or Recomputed(key, 0, None, 0, (), 0, None))
+        for key, log in logs.items():
+            if key not in self._states:
+                what = f"{log.held} rows" if log.held else "a fork proof"
+                self._index(key, None, None, f"there are {what} of this log, which table logs does not list")
+        self._check_ids()
+        self._check_kinds()
+        self._check_arrivals(logs)
+
+    # -- logs and numbers -------------------------------------------------------------------------
+
+    def _read_logs(self) -> None:
+        for raw_key, raw in self._view.scan("logs"):
+            state = _state(raw_key, raw)
+            if state is None:
+                self._index(raw_key, None, None, "the state of this log in table logs cannot be read")
+            else:
+                self._states[state.key] = state
+        for raw_number, raw_key in self._view.scan("numbers"):
+            if len(raw_number) != U32.size or len(raw_key) != 32:
+                self._index(None, None, None, f"table numbers holds {raw_number.hex()[:64]}, which is no log's number")
+                continue
+            number, key = U32.unpack(raw_number)[0], PublicKey(raw_key)
+            known = self._states.get(key)
+            if known is None or known.number != number:
+                stated = "no state" if known is None else f"number {known.number}"
+                self._index(key, None, None, f"table numbers gives this log number {number}, table logs has {stated}")
+            self.keys[number] = key
+        for key, state in self._states.items():
+            if self.keys.get(state.number) != key:
+                self._index(key, None, None, f"table numbers does not give number {state.number} to this log")
+
+    def _check_state(self, state: LogState, log: Recomputed) -> None:
+        """One fault for each field that the rows contradict."""
+        head = "no entry" if log.id is None else log.id.hex()
+        stated_head = "no entry" if state.id is None else state.id.hex()
+        peaks, stated_peaks = (b"".join(found).hex() for found in (log.peaks, state.peaks))
+        for name, stated, expected in (
+            ("size", f"{state.size}", f"{log.size}"),
+            ("head", stated_head, head),
+            ("time_ms", f"{state.time_ms}", f"{log.time_ms}"),
+            ("Merkle peaks", stated_peaks, peaks),
+            ("number of rows held", f"{state.held}", f"{log.held}"),
+            ("fork", f"{state.forked_at}", f"{log.forked_at}"),
+        ):
+            if stated != expected:
+                detail = f"the log's {name} is stored as {stated[:64]}, the rows and fork proofs give {expected[:64]}"
+                self._index(state.key, None, state.id, detail)
+
+    # -- ids, kinds, arrivals ---------------------------------------------------------------------
+
+    def _check_ids(self) -> None:
+        if sum(1 for _ in self._view.scan("ids")) == self._rows:
+            return  # every row was found under its id, and there are no more
+        for entry_id, place in self._view.scan("ids"):
+            row = self._view.get("rows", place)
+            if row is None or row[:32] != entry_id:
+                self._index(
+                    None, None, entry_id, f"table ids leads to place {place.hex()[:64]}, where no such entry is"
+                )
+
+    def _check_kinds(self) -> None:
+        if sum(1 for _ in self._view.scan("kinds")) == self._kinds:
+            return
+        for index_key, _ in self._view.scan("kinds"):
+            kind, _, place = index_key.partition(b"\x00")
+            row = self._view.get("rows", place)
+            if row is None or kind.decode("ascii", "replace") not in INDEXED_KINDS or not _is_kind(row[32:], kind):
+                self._index(None, None, None, f"table kinds lists {index_key.hex()[:96]}, where no such entry is")
+
+    def _check_arrivals(self, logs: dict[PublicKey, Recomputed]) -> None:
+        """The stretches follow one another, cover each log from its first entry to its last, and add up."""
+        arrival = 0
+        reached: dict[int, int] = {}
+        for raw_key, value in self._view.scan("arrivals"):
+            if len(raw_key) != U64.size or len(value) != ARRIVAL.size:
+                self._index(None, None, None, f"table arrivals holds {raw_key.hex()[:64]}, which is no stretch")
+                continue
+            number, first, count = ARRIVAL.unpack(value)
+            start = U64.unpack(raw_key)[0]
+            if start != arrival:
+                self._index(None, None, None, f"table arrivals goes on at {start}, expected {arrival}")
+            if first != reached.get(number, 0):
+                expected = reached.get(number, 0)
+                detail = f"arrival {start} starts at entry {first} of the log, expected {expected}"
+                self._index(self.keys.get(number), first, None, detail)
+            arrival, reached[number] = start + count, first + count
+        for number, key in self.keys.items():
+            held = logs[key].held if key in logs else 0
+            if reached.get(number, 0) != held:
+                detail = f"table arrivals tells of {reached.get(number, 0)} entries of this log, {held} are held"
+                self._index(key, None, None, detail)
+        stated = self._view.get("meta", b"arrival")
+        if stated != U64.pack(arrival):
+            shown = "nothing" if stated is None else stated.hex()
+            self._index(
+                None, None, None, f"the arrival counter is {shown}, the arrivals give {U64.pack(arrival).hex()}"
+            )
+
+    def _index(self, key: bytes | None, seq: int | None, entry_id: bytes | None, detail: str) -> None:
+        self._fault("index", key, seq, entry_id, f"{detail}: {_MEANING}")
+
+
+def read_place(raw: bytes) -> tuple[int, int] | None:
+    """Number and seq in a key of table rows, or None when it is none."""
+    return PLACE.unpack(raw) if len(raw) == PLACE.size else None
+
+
+def _is_kind(row: bytes, kind: bytes) -> bool:
+    """Whether a row says that kind: it is the first of its six fields, text of at most 24 bytes."""
+    return row[:1] == b"\x96" and row[2 : 2 + len(kind)] == kind and row[1] == 0xA0 | len(kind)
+
+
+def _state(key: bytes, raw: bytes) -> LogState | None:
+    """The value of table logs, every type checked; None when it is damaged."""
+    try:
+        fields = decode(raw, size_max=_STATE_BYTES_MAX)
+    except FormatError:
+        return None
+    match fields:
+        case [
+            int(number),
+            int(size),
+            bytes() | None as last,
+            int(time_ms),
+            list(peaks),
+            int(held),
+            int() | None as fork,
+        ]:
+            hashes = tuple(peak for peak in peaks if isinstance(peak, bytes))
+            if len(hashes) != len(peaks) or len(key) != 32:
+                return None
+            head = None if last is None else EntryId(last)
+            return LogState(PublicKey(key), number, size, head, time_ms, hashes, held, fork)
+        case _:
+            return None

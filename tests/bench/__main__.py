@@ -1,0 +1,236 @@
+"""`make bench`: what hamkor costs, each figure beside what the machine allows in the same run.
+
+    python -m tests.bench [--entries N] [--json]
+
+Machines differ and drift, so only the ratios mean anything; under 1.5 is a tie.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from keys.mark import Mark
+from keys.signing import verify
+from ledger.lmdb_store import open_lmdb
+from ledger.store import Ledger, create, load
+from node.submit import sign_batch
+from protocol.entry import Place, open_row
+from protocol.frame import Run, decode_frame, encode_frame
+from tests.cluster import Cluster, Node, seeded, seizure, sign_run, until
+
+LOGS = 50
+
+
+class Table:
+    """Rows of figures, printed as they come."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.rows: list[dict[str, object]] = []
+        self._quiet = quiet
+
+    def add(self, work: str, value: float, unit: str, limit: str = "", ratio: float | None = None) -> None:
+        """One figure, and its ratio to a limit measured in the same run."""
+        self.rows.append({"work": work, "value": round(value, 3), "unit": unit, "limit": limit, "ratio": ratio})
+        if not self._quiet:
+            beside = f"{ratio:8.2f} x {limit}" if ratio is not None else ""
+            sys.stdout.write(f"{work:<58}{value:>14,.1f} {unit:<12}{beside}\n")
+            sys.stdout.flush()
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def limits(table: Table) -> dict[str, float]:
+    """What libsodium and the disk allow, per second."""
+    key = seeded("bench")
+    message = bytes(300)
+    signature = key.sign(message)
+    sign = 2000 / timed(lambda: [key.sign(message) for _ in range(2000)])
+    check = 2000 / timed(lambda: [verify(key.public, message, signature) for _ in range(2000)])
+    with tempfile.TemporaryDirectory() as folder, closing(open_lmdb(Path(folder) / "s")) as storage:
+
+        def put(number: int) -> None:
+            with storage.write() as txn:
+                txn.put("meta", number.to_bytes(8, "big"), message)
+
+        commit = 300 / timed(lambda: [put(number) for number in range(300)])
+    table.add("limit: libsodium signs", sign, "/s")
+    table.add("limit: libsodium verifies", check, "/s")
+    table.add("limit: LMDB commits one put, durable", commit, "/s")
+    return {"sign": sign, "verify": check, "commit": commit}
+
+
+def append(table: Table, limit: dict[str, float], folder: Path) -> None:
+    """Signed, durable appends: one by one, and in batches."""
+    officer = seeded("officer", 0)
+    cluster = Cluster.found(folder, nodes=1, officers=1)
+    with closing(open_lmdb(cluster.nodes[0].home.store_path)) as storage:
+        ledger = load(storage)
+        mark = Mark.open(folder / "mark", officer.public)
+        for batch, count, bound in ((1, 300, "commit"), (500, 10_000, "sign")):
+
+            def one(batch: int = batch) -> None:
+                place = Cluster.place(ledger, officer)
+                drafts = [("record", seizure(place.seq + number), ()) for number in range(batch)]
+                run, _ = sign_batch(officer, ledger.network_id, mark, place, drafts, 5)
+                result = ledger.commit([(run,)])
+                assert result.outcomes[0].refused is None
+                ledger.apply(result)
+
+            rate = count / timed(lambda one=one, batch=batch: [one() for _ in range(count // batch)])
+            name = "one by one" if batch == 1 else f"in batches of {batch}"
+            table.add(f"append, signed and durable, {name}", rate, "entries/s", bound, rate / limit[bound])
+
+
+def admission(table: Table, limit: dict[str, float], folder: Path, count: int) -> None:
+    """Frames of runs of 100 and 2,000 into LMDB, against verifying each signature."""
+    cluster = Cluster.found(folder, nodes=1, officers=LOGS)
+    network_id = cluster_network(cluster)
+    per_log = count // LOGS
+    runs = [
+        sign_run(network_id, officer, Place(officer.public, 0, None), [("record", seizure(n)) for n in range(per_log)], 2)
+        for officer in cluster.officers
+    ]
+    for size in (per_log, 100):
+        frames = [encode_frame([part]) for run in runs for part in pieces(run, size)]
+        store = folder / f"admit-{size}"
+        with closing(open_lmdb(store)) as storage:
+            create(storage, cluster.charter)
+            ledger = load(storage)
+            copy_acts(cluster.nodes[0], ledger)
+
+            def admit(ledger: Ledger = ledger, frames: list[bytes] = frames) -> None:
+                for start in range(0, len(frames), 16):
+                    result = ledger.commit(frames[start : start + 16])
+                    assert all(outcome.refused is None for outcome in result.outcomes)
+                    ledger.apply(result)
+
+            rate = per_log * LOGS / timed(admit)
+            assert ledger.entries >= per_log * LOGS
+            table.add(f"admission, durable, runs of {size}", rate, "entries/s", "verify", rate / limit["verify"])
+    frame = encode_frame([runs[0]])
+    table.add("decoding a frame and hashing its chain", chain_rate(frame), "entries/s")
+
+
+def chain_rate(frame: bytes) -> float:
+    """Entries per second through decoding and the hash chain alone."""
+
+    def work() -> None:
+        for run in decode_frame(frame):
+            place = run.place
+            for row in run.rows:
+                place = open_row(row, place).after
+
+    count = sum(len(run.rows) for run in decode_frame(frame))
+    return count / timed(work)
+
+
+def pieces(run: Run, size: int) -> list[Run]:
+    """The run cut into runs of at most `size` rows."""
+    parts, place = [], run.place
+    for start in range(0, len(run.rows), size):
+        rows = run.rows[start : start + size]
+        parts.append(Run(run.key, place.seq, place.prev, rows))
+        for row in rows:
+            place = open_row(row, place).after
+    return parts
+
+
+def cluster_network(cluster: Cluster) -> bytes:
+    """The network id of a cluster."""
+    return cluster.nodes[0].home.charter().network_id
+
+
+def copy_acts(node: Node, ledger: Ledger) -> None:
+    """Give `ledger` the certificates that a node's home holds."""
+    with closing(open_lmdb(node.home.store_path)) as storage:
+        root = seeded("test", "mia")
+        run = load(storage).run(root.public, 0, 1 << 30)
+        assert run is not None
+        ledger.apply(ledger.commit([(run,)]))
+
+
+def sync(table: Table, limit: dict[str, float], folder: Path, count: int) -> None:
+    """Full and incremental sync between two node processes over libp2p; wire, disk and memory."""
+    cluster = Cluster.found(folder, nodes=2, officers=LOGS)
+    first, second = cluster.nodes
+    cluster.fill(first, count)
+    disk = store_bytes(first)
+    try:
+        cluster.start([second], linked=False)
+        idle = second.memory_bytes()
+        first.start()
+        cluster.ready(first)
+        total = int(str(first.status()["entries"]))
+        until(lambda: second.status()["peers"] == 1, 30, "a link")
+        peak = 0
+
+        def done() -> bool:
+            nonlocal peak
+            peak = max(peak, second.memory_bytes())
+            return int(str(second.status()["entries"])) >= total
+
+        seconds = until(done, 300, "full sync")
+        rate = count / seconds
+        wire = int(str(first.status()["bytes_sent"])) / count
+        table.add(f"full sync of {count:,}, two processes, libp2p", rate, "entries/s", "verify", rate / limit["verify"])
+        table.add("  on the wire", wire, "B/entry")
+        table.add("  on disk, all indices", disk / count, "B/entry")
+        table.add("  receiver's memory, idle", idle / 2**20, "MiB")
+        table.add("  receiver's memory, peak", peak / 2**20, "MiB")
+        until(cluster.converged, 30, "equal roots")
+        incremental(table, cluster)
+    finally:
+        cluster.stop()
+
+
+def incremental(table: Table, cluster: Cluster) -> None:
+    """100 new entries in 50 logs while apart; then the time and bytes until both have them."""
+    first, second = cluster.nodes
+    second.ask("links", up=False)
+    until(lambda: first.status()["peers"] == 0, 20, "no link")
+    for number, officer in enumerate(cluster.officers):
+        cluster.write(first, officer, [seizure(10**6 + number), seizure(2 * 10**6 + number)])
+    sent = int(str(first.status()["bytes_sent"]))
+    second.ask("links", up=True)
+    until(lambda: second.status()["peers"] == 1, 60, "a link")
+    seconds = until(cluster.converged, 60, "equal roots")
+    table.add("incremental sync of 100 in 50 logs, after the link is up", seconds * 1000, "ms")
+    spent = int(str(first.status()["bytes_sent"])) - sent
+    table.add("  on the wire", spent, "B", "entries", spent / (100 * len(seizure(10**6)) + 100 * 110))
+
+
+def store_bytes(node: Node) -> int:
+    """Bytes in use in a node's store."""
+    with closing(open_lmdb(node.home.store_path)) as storage:
+        return storage.size_bytes()
+
+
+def main() -> None:
+    """Run all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=100_000, help="how many records to sync")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    args = parser.parse_args()
+    table = Table(quiet=args.json)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        limit = limits(table)
+        append(table, limit, folder / "append")
+        admission(table, limit, folder / "admission", min(args.entries, 50_000))
+        sync(table, limit, folder / "sync", args.entries)
+    if args.json:
+        sys.stdout.write(json.dumps({"rows": table.rows}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

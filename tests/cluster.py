@@ -1,0 +1,251 @@
+"""Real nodes for tests and benchmarks: homes made through the library, each run by its own process."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node.client import request
+
+from keys.keyfile import KdfCost, KeyOwner, create_key_file
+from keys.signing import SigningKey
+from ledger.lmdb_store import open_lmdb
+from ledger.store import Ledger, create, load
+from node.home import Home, Settings, create_home, peer_id
+from node.submit import run_request
+from protocol.acts import Certify, encode_act
+from protocol.body import encode_record
+from protocol.card import Card
+from protocol.charter import draft_charter, encode_charter_file, sign_charter
+from protocol.codec import Value
+from protocol.entry import Place, open_row, sign_row
+from protocol.frame import Run
+
+CHEAP = KdfCost(1, 8192)
+AGENCIES = ("mia", "ncdc", "scc", "sss")
+
+
+def seeded(*words: object) -> SigningKey:
+    """A key that depends on nothing but its name."""
+    from hashlib import sha256
+
+    return SigningKey.from_seed(sha256(repr(words).encode()).digest())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+
+
+def charter_file(name: str = "test") -> bytes:
+    """A charter of four agencies, signed by all."""
+    cards = [Card("agency", seeded(name, agency).public, agency.upper(), agency) for agency in AGENCIES]
+    signed = draft_charter(cards, network=name, threshold=3, founded_ms=1, nonce=bytes(16))
+    for agency in AGENCIES:
+        signed = sign_charter(signed, seeded(name, agency))
+    return encode_charter_file(signed)
+
+
+def sign_run(
+    ledger_id: bytes, signer: SigningKey, place: Place, drafts: Sequence[tuple[str, bytes]], time_ms: int
+) -> Run:
+    """Entries of one log, one after another."""
+    rows, first = [], place
+    for kind, body in drafts:
+        row = sign_row(signer, ledger_id, place, kind=kind, body=body, time_ms=time_ms)  # type: ignore[arg-type]
+        rows.append(row)
+        place = open_row(row, place).after
+    return Run(first.key, first.seq, first.prev, tuple(rows))
+
+
+def seizure(number: int) -> bytes:
+    """The body of a seizure report of about 300 bytes, different for every number."""
+    fields = {
+        "seized_at": f"2026-03-{number % 28 + 1:02d}T10:{number % 60:02d}:00+05:00",
+        "region": ("UZ-SU", "UZ-TK", "UZ-SA", "UZ-AN")[number % 4],
+        "place": ("Sariosiyo posti", "Termiz", "Denov")[number % 3],
+        "items": [{"substance": "heroin", "form": "powder", "amount": str(number), "unit": "g"}],
+        "counting_agency": ("mia", "scc", "sss")[number % 3],
+        "declaration_no": f"{number:08d}/{number * 7919 % 99991}",
+        "detection": "rentgen",
+        "vehicles": [f"01A{number % 1000:03d}BC"],
+        "narrative": f"report {number}, word{number * 104729 % 1000003}",
+    }
+    return encode_record("seizure", fields)
+
+
+@dataclass
+class Node:
+    """A node of the cluster."""
+
+    name: str
+    home: Home
+    key: SigningKey
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start its process; `Cluster.ready` waits for it."""
+        command = [sys.executable, "-m", "node.cli", "--home", str(self.home.path), "run"]
+        with (self.home.path / "output").open("ab") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+
+    def kill(self) -> None:
+        """kill -9, now."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, wait_s: float = 10.0) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(wait_s)
+
+    def ask(self, op: str, **fields: Value) -> Value:
+        """One request on its control socket."""
+        return request(self.home.socket_path, {"op": op, **fields})
+
+    def status(self) -> dict[str, Value]:
+        """What it says of itself."""
+        found = self.ask("status")
+        assert isinstance(found, dict)
+        return found
+
+    def memory_bytes(self) -> int:
+        """Resident memory now, bytes: all of it, the mapped store included."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Cluster:
+    """A founded network: nodes with homes, officers with keys, all certified, none running yet."""
+
+    folder: Path
+    nodes: list[Node] = field(default_factory=list)
+    officers: list[SigningKey] = field(default_factory=list)
+    charter: bytes = b""
+
+    @classmethod
+    def found(cls, folder: Path, nodes: int, officers: int = 1, **settings: int) -> "Cluster":
+        """Make it. Every home holds all certificates and every other node's address."""
+        cluster = cls(folder, charter=charter_file())
+        ports = free_ports(nodes)
+        keys = [seeded("node", number) for number in range(nodes)]
+        cluster.officers = [seeded("officer", number) for number in range(officers)]
+        addresses = [
+            f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id(key.public)}" for port, key in zip(ports, keys, strict=True)
+        ]
+        drafts = [
+            ("act", encode_act(Certify(key.public, "node", f"node-{number}", "mia", f"unit-{number}", ())))
+            for number, key in enumerate(keys)
+        ]
+        drafts += [
+            ("act", encode_act(Certify(key.public, "officer", f"officer {number}", "mia", "unit-0", ("officer",))))
+            for number, key in enumerate(cluster.officers)
+        ]
+        for number, (key, port) in enumerate(zip(keys, ports, strict=True)):
+            others = tuple(address for address in addresses if not address.endswith(peer_id(key.public)))
+            listen = (f"/ip4/127.0.0.1/tcp/{port}",)
+            home = create_home(
+                folder / f"node-{number}", cluster.charter, Settings(listen=listen, peers=others, **settings)
+            )
+            owner = KeyOwner(key.public, "node", f"node-{number}", "mia", f"unit-{number}")
+            create_key_file(home.key_path, key, b"", owner, cost=CHEAP)
+            with closing(open_lmdb(home.store_path)) as storage:
+                ledger = create(storage, cluster.charter)
+                root = seeded("test", "mia")
+                run = sign_run(ledger.network_id, root, Place(root.public, 0, None), drafts, 1)
+                assert ledger.commit([(run,)]).outcomes[0].refused is None
+            cluster.nodes.append(Node(f"node-{number}", home, key, port))
+        return cluster
+
+    def fill(self, node: Node, count: int) -> None:
+        """Write `count` seizures, spread over the officers, into the store of a node that is not running."""
+        with closing(open_lmdb(node.home.store_path)) as storage:
+            ledger = load(storage)
+            for number, officer in enumerate(self.officers):
+                share = range(number, count, len(self.officers))
+                place = self.place(ledger, officer)
+                for start in range(0, len(share), 1000):
+                    drafts = [("record", seizure(item)) for item in share[start : start + 1000]]
+                    run = sign_run(ledger.network_id, officer, place, drafts, 2)
+                    result = ledger.commit([(run,)])
+                    assert result.outcomes[0].refused is None
+                    ledger.apply(result)
+                    place = self.place(ledger, officer)
+
+    @staticmethod
+    def place(ledger: Ledger, officer: SigningKey) -> Place:
+        """Where the officer's next entry goes."""
+        head = ledger.heads.get(officer.public)
+        return Place(officer.public, head.size, head.id)
+
+    def write(self, node: Node, officer: SigningKey, bodies: Sequence[bytes]) -> dict[str, Value]:
+        """An officer writes through a running node; returns the node's answer: what it says is durable."""
+        prepared = node.ask("prepare", key=officer.public)
+        assert isinstance(prepared, dict)
+        prev, seq = prepared["prev"], prepared["seq"]
+        place = Place(officer.public, seq, prev)  # type: ignore[arg-type]
+        network_id = bytes.fromhex(str(node.status()["network_id"]))
+        run = sign_run(network_id, officer, place, [("record", body) for body in bodies], 3)
+        answer = request(node.home.socket_path, run_request(run))
+        assert isinstance(answer, dict)
+        return answer
+
+    def start(self, nodes: Sequence[Node] | None = None, *, linked: bool = True) -> None:
+        """Start nodes and wait until they serve, and have links to all others that run."""
+        started = self.nodes if nodes is None else nodes
+        for node in started:
+            node.start()
+        for node in started:
+            self.ready(node)
+        if linked:
+            running = [node for node in self.nodes if node.process is not None and node.process.poll() is None]
+            until(lambda: all(node.status()["peers"] == len(running) - 1 for node in running), 40, "links")
+
+    def ready(self, node: Node) -> None:
+        """Wait until the node answers."""
+
+        def answers() -> bool:
+            assert node.process is not None
+            assert node.process.poll() is None, (node.home.path / "output").read_text()
+            try:
+                node.status()
+            except Exception:  # not yet
+                return False
+            return True
+
+        until(answers, 40, f"{node.name} serves")
+
+    def converged(self) -> bool:
+        """Whether all nodes have one root now."""
+        return len({str(node.status()["root"]) for node in self.nodes}) == 1
+
+    def stop(self) -> None:
+        """End all processes."""
+        for node in self.nodes:
+            node.kill()
+
+
+def until(true: Callable[[], bool], wait_s: float, what: str) -> float:
+    """Wait until `true()`; returns how long it took, seconds; fails after `wait_s`."""
+    start = time.perf_counter()
+    while not true():
+        if time.perf_counter() - start > wait_s:
+            raise AssertionError(f"waited {wait_s} s in vain for: {what}")
+        time.sleep(0.01)
+    return time.perf_counter() - start

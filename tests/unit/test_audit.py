@@ -1,0 +1,798 @@
+"""The auditor finds each kind of tampering, says where, and finds nothing in a sound ledger."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from io import BytesIO
+from typing import cast
+
+import pytest
+
+import ledger.audit as module
+from keys.errors import UsageError
+from keys.signing import PublicKey, SigningKey
+from ledger.audit import Report, Signed, audit_bundle, audit_storage, verify_each
+from ledger.layout import ARRIVAL, FORMAT, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
+from ledger.store import create
+from protocol.acts import Certify, Unit, encode_act
+from protocol.body import encode_record
+from protocol.bundle import BundleWriter
+from protocol.charter import Agency, Charter, SignedCharter, encode_charter_file, sign_charter
+from protocol.codec import decode, encode
+from protocol.entry import EntryId, NetworkId, Place, make_header, open_row, sign_row
+from protocol.frame import Run, encode_frame
+from protocol.message import Fork, Frame
+from sim.disk import MemoryStorage
+
+
+def key(name: str) -> SigningKey:
+    return SigningKey.from_seed(sha256(name.encode()).digest())
+
+
+CHARTER = Charter(
+    "exercise", (Agency("iib", "Interior", key("iib").public), Agency("mia", "Missions", key("mia").public)),
+    2, 0, bytes(16),
+)  # fmt: skip
+CHARTER_FILE = encode_charter_file(
+    sign_charter(sign_charter(SignedCharter(CHARTER, {}), key("iib")), key("mia")),
+)
+NETWORK = CHARTER.network_id
+
+
+@dataclass
+class Log:
+    """One author's log as it is written. Rows may be changed by hand afterwards."""
+
+    name: str
+    rows: list[bytes] = field(default_factory=list)
+
+    @property
+    def key(self) -> PublicKey:
+        return key(self.name).public
+
+    def ids(self) -> list[EntryId]:
+        place = Place(self.key, 0, None)
+        found = []
+        for row in self.rows:
+            entry = open_row(row, place)
+            found.append(entry.id)
+            place = entry.after
+        return found
+
+    def place(self, seq: int | None = None) -> Place:
+        ids = self.ids()[:seq]
+        return Place(self.key, len(ids), ids[-1] if ids else None)
+
+    def row(
+        self, body: bytes, *, kind: str = "record", time_ms: int = 1000, at: int | None = None, network: bytes = NETWORK
+    ) -> bytes:
+        return sign_row(key(self.name), NetworkId(network), self.place(at), kind=kind, body=body, time_ms=time_ms)
+
+    def write(self, body: bytes, kind: str = "record", time_ms: int | None = None, network: bytes = NETWORK) -> None:
+        time = 1000 + len(self.rows) if time_ms is None else time_ms
+        self.rows.append(self.row(body, kind=kind, time_ms=time, network=network))
+
+    def certify(self, subject: str, rank: str, agency: str) -> None:
+        self.write(encode_act(Certify(key(subject).public, rank, subject, agency, "", ())), kind="act")
+
+
+@dataclass
+class World:
+    """A ledger as its logs, to be put into a bundle or a store."""
+
+    logs: dict[str, Log]
+    forks: list[Fork] = field(default_factory=list)
+    run_length: int = 4
+
+    def log(self, name: str) -> Log:
+        return self.logs.setdefault(name, Log(name))
+
+    def runs(self) -> list[Run]:
+        found = []
+        for log in self.logs.values():
+            ids = log.ids()
+            for start in range(0, len(ids), self.run_length):
+                rows = tuple(log.rows[start : start + self.run_length])
+                found.append(Run(log.key, start, ids[start - 1] if start else None, rows))
+        return found
+
+
+def record(number: int) -> bytes:
+    return encode_record("report", {"text": f"what was seen on day {number}"})
+
+
+def sound_world() -> World:
+    """Two agencies: mia with an admin, an officer by the root and one by the admin; iib with a node."""
+    world = World({})
+    world.log("mia").certify("admin", "admin", "mia")
+    world.log("mia").certify("aziza", "officer", "mia")
+    world.log("iib").certify("node", "node", "iib")
+    world.log("admin").certify("bobur", "officer", "mia")
+    world.log("admin").write(encode_act(Unit("imt-1", "First team", ("UZ-TO",))), kind="act")
+    world.log("node").write(encode({"addresses": ["/ip4/192.0.2.7/tcp/4090"]}), kind="address")
+    for name in ("aziza", "bobur"):
+        for number in range(10):
+            world.log(name).write(record(number))
+    return world
+
+
+ENTRIES, LOGS = 26, 6
+
+
+def bundle(world: World, runs: Sequence[Run] | None = None, network: bytes = NETWORK) -> bytes:
+    out = BytesIO()
+    writer = BundleWriter(out.write, network)
+    for number, run in enumerate(world.runs() if runs is None else runs):
+        writer.add(Frame(number, encode_frame([run], compress=False)))
+    for fork in world.forks:
+        writer.add(fork)
+    writer.close()
+    return out.getvalue()
+
+
+def store(world: World, charter_file: bytes = CHARTER_FILE) -> MemoryStorage:
+    """The tables as the layout prescribes, written here by hand; half of each log arrived first."""
+    storage = MemoryStorage()
+    arrivals: list[tuple[int, int, int]] = []
+    with storage.write() as txn:
+        for number, log in enumerate(world.logs.values()):
+            ids = log.ids()
+            for seq, (known, row) in enumerate(zip(ids, log.rows, strict=True)):
+                place = PLACE.pack(number, seq)
+                txn.put("rows", place, known + row)
+                txn.put("ids", known, place)
+                kind = open_row(row, log.place(seq)).kind
+                if kind in INDEXED_KINDS:
+                    txn.put("kinds", kind_key(kind, place), b"")
+            half = len(ids) // 2
+            arrivals += [(number, 0, half), (number, half, len(ids) - half)]
+            proofs = [seq for fork in world.forks for owner, seq in [header_place(fork)] if owner == log.key]
+            forked_at = min(proofs, default=None)
+            size = len(ids) if forked_at is None else min(len(ids), forked_at)
+            time_ms = open_row(log.rows[-1], log.place(len(ids) - 1)).time_ms
+            peaks = tuple(mountain(ids[:size]))
+            state = LogState(
+                log.key, number, size, ids[size - 1] if size else None, time_ms, peaks, len(ids), forked_at
+            )
+            txn.put("logs", log.key, state.encode())
+            txn.put("numbers", U32.pack(number), log.key)
+        for fork in world.forks:
+            owner, seq = header_place(fork)
+            txn.put("forks", owner + U64.pack(seq), encode([fork.first, fork.second]))
+        total = 0
+        for number, first, count in sorted((a for a in arrivals if a[2]), key=lambda arrival: arrival[1]):
+            txn.put("arrivals", U64.pack(total), ARRIVAL.pack(number, first, count))
+            total += count
+        txn.put("meta", b"arrival", U64.pack(total))
+        txn.put("meta", b"format", FORMAT)
+        txn.put("meta", b"charter", charter_file)
+    return storage
+
+
+def header_place(fork: Fork) -> tuple[bytes, int]:
+    fields = cast("list[object]", decode(fork.first[0], size_max=4096))
+    return cast("bytes", fields[1]), cast("int", fields[2])
+
+
+def fork_at(log: Log, seq: int, signer: str | None = None) -> Fork:
+    """The proof that `log` has its entry at `seq`, and another one signed by `signer`."""
+    mine = open_row(log.rows[seq], log.place(seq))
+    theirs = open_row(log.row(b"\x80", at=seq, time_ms=1000 + seq), log.place(seq))
+    other = theirs.signature if signer is None else key(signer).sign(theirs.header)
+    pairs = [(mine.id, mine.header, bytes(mine.signature)), (theirs.id, theirs.header, bytes(other))]
+    if signer is not None:
+        pairs[1] = (EntryId(sha256(b"\x00" + theirs.header + other).digest()), theirs.header, bytes(other))
+    first, second = sorted(pairs)
+    return Fork(first[1:], second[1:])
+
+
+def mountain(ids: Sequence[bytes]) -> list[bytes]:
+    """The compact range, by the definition: perfect subtrees, largest first."""
+    found, start = [], 0
+    while start < len(ids):
+        size = 1 << ((len(ids) - start).bit_length() - 1)
+        found.append(rfc_root(ids[start : start + size]))
+        start += size
+    return found
+
+
+def rfc_root(leaves: Sequence[bytes]) -> bytes:
+    """RFC 9162, 2.1.1, word for word."""
+    if not leaves:
+        return sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return sha256(b"\x01" + rfc_root(leaves[:split]) + rfc_root(leaves[split:])).digest()
+
+
+def expected_root(world: World, sizes: dict[str, int] | None = None) -> bytes:
+    leaves = []
+    for log in sorted(world.logs.values(), key=lambda log: log.key):
+        ids = log.ids()[: (sizes or {}).get(log.name)]
+        if ids:
+            leaves.append(sha256(b"\x00" + log.key + U64.pack(len(ids)) + rfc_root(ids)).digest())
+    return rfc_root(leaves)
+
+
+def audited(raw: bytes) -> Report:
+    return audit_bundle(BytesIO(raw), CHARTER)
+
+
+def kinds(report: Report) -> set[str]:
+    return {fault.kind for fault in report.faults}
+
+
+# -- what is sound ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run_length", [1, 3, 4, 100])
+def test_sound_bundle_is_sound(run_length: int) -> None:
+    world = replace(sound_world(), run_length=run_length)
+    report = audited(bundle(world))
+    assert report.faults == report.notes == ()
+    assert report.to_json() == {
+        "verdict": "sound", "network": NETWORK.hex(), "root": expected_root(world).hex(), "logs": LOGS,
+        "entries": ENTRIES, "signatures": ENTRIES, "faults": [], "fault_count": 0, "notes": [], "note_count": 0,
+    }  # fmt: skip
+
+
+def test_sound_store_is_sound_and_has_the_bundles_root() -> None:
+    world = sound_world()
+    report = audit_storage(store(world), CHARTER)
+    assert report.faults == report.notes == ()
+    assert report == audited(bundle(world))
+
+
+def test_empty_ledger_is_sound() -> None:
+    assert audited(bundle(World({}))).to_json()["verdict"] == "sound"
+    assert audit_storage(store(World({})), CHARTER).sound
+
+
+def test_runs_in_any_order_of_logs_are_sound() -> None:
+    world = sound_world()
+    report = audited(bundle(world, sorted(world.runs(), key=lambda run: (run.seq, run.key))))
+    assert report.sound
+    assert report.root == expected_root(world)
+
+
+def test_certificates_count_wherever_they_stand() -> None:
+    world = sound_world()
+    world.logs = dict(reversed(world.logs.items()))
+    assert audited(bundle(world)).sound
+    assert audit_storage(store(world), CHARTER).sound
+
+
+def test_entries_that_come_twice_change_nothing() -> None:
+    world = sound_world()
+    runs = world.runs()
+    longer = [run for run in replace(world, run_length=7).runs() if run.seq == 0]
+    report = audited(bundle(world, [*runs, runs[3], *longer, runs[-1]]))
+    assert report.sound
+    assert (report.entries, report.root) == (ENTRIES, expected_root(world))
+
+
+def test_run_that_overlaps_and_goes_on_is_taken() -> None:
+    world = World({"mia": Log("mia")})
+    for number in range(6):
+        world.log("mia").write(record(number))
+    ids, rows = world.log("mia").ids(), world.log("mia").rows
+    runs = [Run(key("mia").public, 0, None, tuple(rows[:4])), Run(key("mia").public, 2, ids[1], tuple(rows[2:]))]
+    report = audited(bundle(world, runs))
+    assert report.sound
+    assert (report.entries, report.root) == (6, expected_root(world))
+
+
+def test_erased_body_is_a_note_and_the_chain_still_proves_it() -> None:
+    world = sound_world()
+    fields = cast("list[object]", decode(world.log("aziza").rows[3], size_max=4096))
+    body = cast("bytes", fields[4])
+    erased = encode([*fields[:4], [len(body), sha256(body).digest()], *fields[5:]])
+    root = expected_root(world)
+    world.log("aziza").rows[3] = erased
+    for report in (audited(bundle(world)), audit_storage(store(world), CHARTER)):
+        assert report.sound
+        assert report.root == root
+        assert report.signatures == ENTRIES
+        (note,) = report.notes
+        assert (note.kind, note.key, note.seq) == ("erased", key("aziza").public, 3)
+        assert sha256(body).hexdigest() in note.detail
+
+
+def test_proved_fork_is_shown_and_its_entries_do_not_count() -> None:
+    world = sound_world()
+    world.forks.append(fork_at(world.log("aziza"), 6))
+    for report in (audited(bundle(world)), audit_storage(store(world), CHARTER)):
+        assert [fault.kind for fault in report.faults] == ["fork"]
+        assert (report.faults[0].key, report.faults[0].seq) == (key("aziza").public, 6)
+        assert [(note.kind, note.seq) for note in report.notes] == [("disputed", 6)]
+        assert "4 entries" in report.notes[0].detail
+        assert report.root == expected_root(world, {"aziza": 6})
+        assert (report.entries, report.signatures) == (ENTRIES, ENTRIES + 2)
+
+
+def test_store_made_by_admission_is_sound_and_has_its_root() -> None:
+    world = sound_world()
+    storage = MemoryStorage()
+    ledger = create(storage, CHARTER_FILE)
+    for run in world.runs():
+        ledger.apply(ledger.commit([encode_frame([run])]))
+    report = audit_storage(storage, CHARTER)
+    assert report.faults == ()
+    assert (report.entries, report.root) == (ledger.entries, ledger.root()) == (ENTRIES, expected_root(world))
+    ledger.apply(ledger.commit([fork_at(world.log("bobur"), 5)]))
+    report = audit_storage(storage, CHARTER)
+    assert kinds(report) == {"fork"}
+    assert report.root == ledger.root() == expected_root(world, {"bobur": 5})
+
+
+# -- tampering with a bundle --------------------------------------------------------------------------
+
+
+def flip_in_body(world: World) -> bytes:
+    log = world.log("aziza")
+    runs = world.runs()
+    return bundle(world, [replace_row(run, log, 5, lambda row: row.replace(b"day 5", b"day 6")) for run in runs])
+
+
+def replace_row(run: Run, log: Log, seq: int, change: Callable[[bytes], bytes]) -> Run:
+    if run.key != log.key or not run.seq <= seq < run.end:
+        return run
+    rows = list(run.rows)
+    changed = change(rows[seq - run.seq])
+    assert changed != rows[seq - run.seq]
+    rows[seq - run.seq] = changed
+    return replace(run, rows=tuple(rows))
+
+
+def remove_entry(world: World) -> bytes:
+    runs = world.runs()
+    index = next(i for i, run in enumerate(runs) if run.key == key("aziza").public)
+    runs[index] = replace(runs[index], rows=runs[index].rows[:1] + runs[index].rows[2:])
+    return bundle(world, runs)
+
+
+def remove_run(first: int) -> Callable[[World], bytes]:
+    def tamper(world: World) -> bytes:
+        return bundle(world, [run for run in world.runs() if (run.key, run.seq) != (key("aziza").public, first)])
+
+    return tamper
+
+
+def swap_rows(world: World) -> bytes:
+    runs = world.runs()
+    index = next(i for i, run in enumerate(runs) if run.key == key("aziza").public)
+    first, second, *rest = runs[index].rows
+    runs[index] = replace(runs[index], rows=(second, first, *rest))
+    return bundle(world, runs)
+
+
+def sign_by_another(world: World) -> bytes:
+    log = world.log("aziza")
+    entry = open_row(log.rows[9], log.place(9))
+    fields = cast("list[object]", decode(log.rows[9], size_max=4096))
+    log.rows[9] = encode([*fields[:5], bytes(key("bobur").sign(entry.header))])
+    return bundle(world)
+
+
+def other_network(world: World) -> bytes:
+    return bundle(world, network=bytes(32))
+
+
+def signed_for_another_network(world: World) -> bytes:
+    world.log("aziza").write(record(10), network=bytes(32))
+    return bundle(world)
+
+
+def backdate(world: World) -> bytes:
+    world.log("aziza").write(record(10), time_ms=5)
+    return bundle(world)
+
+
+def swap_bodies(world: World) -> bytes:
+    log = world.log("bobur")
+    second, eighth = (cast("list[object]", decode(log.rows[seq], size_max=4096)) for seq in (1, 9))
+    log_rows = world.runs()
+    changed = [
+        replace_row(run, log, 9, lambda _: encode([*eighth[:4], second[4], eighth[5]])) for run in log_rows
+    ]  # fmt: skip
+    return bundle(world, changed)
+
+
+def hidden_fork(world: World) -> bytes:
+    runs = world.runs()
+    branch = Log("aziza", world.log("aziza").rows[:6])
+    branch.write(b"\x80")
+    branch.write(b"\x80")
+    ids = branch.ids()
+    return bundle(world, [*runs, Run(branch.key, 5, ids[4], tuple(branch.rows[5:]))])
+
+
+def slipped_in_version(world: World) -> bytes:
+    log = world.log("aziza")
+    forged = log.row(b"\x80", at=6, network=bytes(32))
+    return bundle(world, [*world.runs(), Run(log.key, 6, log.ids()[5], (forged,))])
+
+
+def two_chains(world: World) -> bytes:
+    branch = Log("aziza", world.log("aziza").rows[:7])
+    branch.write(b"\x80")
+    ids = branch.ids()
+    branch.write(record(1))
+    runs = [run for run in world.runs() if (run.key, run.seq) != (branch.key, 8)]
+    return bundle(world, [*runs, Run(branch.key, 8, ids[7], tuple(branch.rows[8:]))])
+
+
+def uncertified(world: World) -> bytes:
+    world.log("stranger").write(record(0))
+    return bundle(world)
+
+
+def certified_by_officer(world: World) -> bytes:
+    world.log("aziza").certify("friend", "officer", "mia")
+    world.log("friend").write(record(0))
+    return bundle(world)
+
+
+def certified_for_another_agency(world: World) -> bytes:
+    world.log("admin").certify("friend", "officer", "iib")
+    world.log("friend").write(record(0))
+    return bundle(world)
+
+
+def admin_by_admin(world: World) -> bytes:
+    world.log("admin").certify("second admin", "admin", "mia")
+    world.log("second admin").write(record(0))
+    return bundle(world)
+
+
+def certificate_beyond_a_fork(world: World) -> bytes:
+    world.log("mia").certify("late", "officer", "mia")
+    world.log("late").write(record(0))
+    world.forks.append(fork_at(world.log("mia"), 2))
+    return bundle(world)
+
+
+def forged_certificate(world: World) -> bytes:
+    body = encode_act(Certify(key("friend").public, "officer", "friend", "mia", "", ()))
+    world.log("mia").write(body, kind="act", network=bytes(32))
+    world.log("friend").write(record(0))
+    return bundle(world)
+
+
+def cut_short(world: World) -> bytes:
+    return bundle(world)[:-40]
+
+
+def grown(world: World) -> bytes:
+    return bundle(world) + b"\x00"
+
+
+def not_canonical(world: World) -> bytes:
+    log = world.log("aziza")
+    runs = [replace_row(run, log, 9, lambda row: row[:1] + b"\xd9\x06" + row[2:]) for run in world.runs()]
+    return bundle(world, runs)
+
+
+def not_a_row(world: World) -> bytes:
+    return bundle(
+        world, [replace_row(run, world.log("aziza"), 2, lambda _: b"\x93\x01\x02\x03") for run in world.runs()]
+    )
+
+
+def not_a_frame(world: World) -> bytes:
+    out = BytesIO()
+    writer = BundleWriter(out.write, NETWORK)
+    writer.add(Frame(0, b"\x00\x91\x91\x01"))
+    writer.close()
+    return out.getvalue()
+
+
+def slander(world: World) -> bytes:
+    world.forks.append(fork_at(world.log("aziza"), 3, signer="bobur"))
+    return bundle(world)
+
+
+def fork_of_nothing(world: World) -> bytes:
+    fork = fork_at(world.log("aziza"), 3)
+    world.forks.append(Fork(fork.first, fork.first))
+    return bundle(world)
+
+
+def fork_without_headers(world: World) -> bytes:
+    world.forks.append(Fork((encode([1, 2]), bytes(64)), (encode([1, 3]), bytes(64))))
+    return bundle(world)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "expected", "author", "seq"),
+    [
+        (flip_in_body, {"signature", "link"}, "aziza", 5),
+        (remove_entry, {"signature", "gap"}, "aziza", 1),
+        (remove_run(0), {"gap"}, "aziza", 0),
+        (remove_run(4), {"gap"}, "aziza", 4),
+        (swap_rows, {"signature", "link", "time"}, "aziza", 0),
+        (sign_by_another, {"signature"}, "aziza", 9),
+        (other_network, {"network"}, None, None),
+        (signed_for_another_network, {"signature"}, "aziza", 10),
+        (backdate, {"time"}, "aziza", 10),
+        (swap_bodies, {"signature"}, "bobur", 9),
+        (hidden_fork, {"fork"}, "aziza", 6),
+        (slipped_in_version, {"signature"}, "aziza", 6),
+        (two_chains, {"link"}, "aziza", 8),
+        (uncertified, {"uncertified"}, "stranger", 0),
+        (certified_by_officer, {"uncertified"}, "friend", 0),
+        (certified_for_another_agency, {"uncertified"}, "friend", 0),
+        (admin_by_admin, {"uncertified"}, "second admin", 0),
+        (certificate_beyond_a_fork, {"fork", "uncertified"}, "mia", 2),
+        (forged_certificate, {"signature", "uncertified"}, "mia", 2),
+        (cut_short, {"container"}, None, None),
+        (grown, {"container"}, None, None),
+        (not_canonical, {"format"}, "aziza", 9),
+        (not_a_row, {"format"}, "aziza", 2),
+        (not_a_frame, {"format"}, None, None),
+        (slander, {"fork"}, "aziza", 3),
+        (fork_of_nothing, {"fork"}, "aziza", 3),
+        (fork_without_headers, {"fork"}, None, None),
+    ],
+)
+def test_tampering_with_a_bundle_is_found(
+    tamper: Callable[[World], bytes], expected: set[str], author: str | None, seq: int | None
+) -> None:
+    report = audited(tamper(sound_world()))
+    assert report.to_json()["verdict"] == "faulty"
+    assert kinds(report) == expected
+    where = {(fault.key, fault.seq) for fault in report.faults}
+    assert (None if author is None else key(author).public, seq) in where
+    assert len(report.faults) == len(expected)  # one finding for one thing
+    assert all(len(fault.detail) > 40 for fault in report.faults)
+
+
+def test_hidden_fork_ends_what_counts() -> None:
+    world = sound_world()
+    report = audited(hidden_fork(world))
+    assert report.root == expected_root(world, {"aziza": 6})
+    assert [(note.kind, note.seq) for note in report.notes] == [("disputed", 6)]
+
+
+def test_false_signature_within_a_chain_is_found_and_named_authentic() -> None:
+    world = World({})
+    log = world.log("mia")
+    for number in range(3):
+        log.write(record(number))
+    fields = cast("list[object]", decode(log.rows[1], size_max=4096))
+    log.rows[1:] = [encode([*fields[:5], bytes(64)])]
+    for number in range(2, 5):
+        log.write(record(number))
+    for report in (audited(bundle(world)), audit_storage(store(world), CHARTER)):
+        (fault,) = report.faults
+        assert (fault.kind, fault.seq, fault.id) == ("signature", 1, log.ids()[1])
+        assert "authentic" in fault.detail
+        assert report.signatures == 4
+        assert report.root == expected_root(world)
+
+
+def test_every_changed_byte_of_a_bundle_is_found() -> None:
+    world = World({})
+    world.log("mia").certify("aziza", "officer", "mia")
+    world.log("aziza").write(record(0))
+    raw = bundle(world)
+    assert audited(raw).sound
+    for where in range(len(raw)):
+        report = audited(raw[:where] + bytes([raw[where] ^ 1]) + raw[where + 1 :])
+        assert not report.sound, where
+
+
+def test_every_truncation_of_a_bundle_is_found() -> None:
+    world = World({})
+    world.log("mia").write(record(0))
+    raw = bundle(world)
+    for size in range(len(raw)):
+        assert kinds(audited(raw[:size])) == {"container"}, size
+
+
+# -- tampering with a store ---------------------------------------------------------------------------
+
+ROW = PLACE.pack(4, 5)  # entry 5 of aziza's log
+
+
+def put(table: str, at: bytes, value: bytes) -> Callable[[MemoryStorage], None]:
+    def tamper(storage: MemoryStorage) -> None:
+        with storage.write() as txn:
+            assert txn.get(table, at) != value
+            txn.put(table, at, value)
+
+    return tamper
+
+
+def drop(table: str, at: bytes) -> Callable[[MemoryStorage], None]:
+    def tamper(storage: MemoryStorage) -> None:
+        with storage.write() as txn:
+            assert txn.get(table, at) is not None
+            txn.delete(table, at)
+
+    return tamper
+
+
+def change(table: str, at: bytes, edit: Callable[[bytes], bytes]) -> Callable[[MemoryStorage], None]:
+    def tamper(storage: MemoryStorage) -> None:
+        with storage.read() as view:
+            found = view.get(table, at)
+        assert found is not None
+        put(table, at, edit(found))(storage)
+
+    return tamper
+
+
+def state(edit: Callable[[LogState], LogState]) -> Callable[[MemoryStorage], None]:
+    owner = key("aziza").public
+    return change("logs", owner, lambda raw: edit(decode_log(owner, raw)).encode())
+
+
+def swap_stored(storage: MemoryStorage) -> None:
+    first, second = PLACE.pack(4, 5), PLACE.pack(4, 6)
+    with storage.write() as txn:
+        one, two = txn.get("rows", first), txn.get("rows", second)
+        assert one is not None
+        assert two is not None
+        txn.put("rows", first, one[:32] + two[32:])
+        txn.put("rows", second, two[:32] + one[32:])
+
+
+def relabel_consistently(storage: MemoryStorage) -> None:
+    """The last row is replaced by one that another key signed, and every table is made to agree."""
+    log = sound_world().log("aziza")
+    old = log.ids()
+    fields = cast("list[object]", decode(log.rows[9], size_max=4096))
+    entry = open_row(log.rows[9], log.place(9))
+    log.rows[9] = encode([*fields[:5], bytes(key("bobur").sign(entry.header))])
+    new = log.ids()
+    place = PLACE.pack(4, 9)
+    with storage.write() as txn:
+        txn.put("rows", place, new[9] + log.rows[9])
+        txn.delete("ids", old[9])
+        txn.put("ids", new[9], place)
+    state(lambda known: replace(known, id=new[9], peaks=tuple(mountain(new))))(storage)
+
+
+def charter_of(network: str) -> bytes:
+    other = SignedCharter(replace(CHARTER, network=network), {})
+    return encode_charter_file(sign_charter(sign_charter(other, key("iib")), key("mia")))
+
+
+def some_id(seq: int) -> bytes:
+    return sound_world().log("aziza").ids()[seq]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "expected"),
+    [
+        (change("rows", ROW, lambda value: value.replace(b"day 5", b"day 6")), {"hash"}),
+        (change("rows", ROW, lambda value: value[:-1] + bytes([value[-1] ^ 1])), {"hash"}),
+        (change("rows", ROW, lambda value: value[:-1]), {"format", "index"}),
+        (change("rows", ROW, lambda value: bytes(32) + value[32:]), {"index"}),
+        (change("rows", ROW, lambda value: value[:20]), {"index", "gap"}),
+        (swap_stored, {"hash", "time"}),
+        (relabel_consistently, {"signature"}),
+        (drop("rows", ROW), {"gap", "index"}),
+        (drop("rows", PLACE.pack(4, 0)), {"gap", "index"}),
+        (drop("rows", PLACE.pack(4, 9)), {"index"}),
+        (put("rows", PLACE.pack(99, 0), bytes(100)), {"index"}),
+        (put("rows", b"what", bytes(100)), {"index"}),
+        (drop("ids", some_id(3)), {"index"}),
+        (put("ids", some_id(3), PLACE.pack(4, 4)), {"index"}),
+        (put("ids", bytes(32), PLACE.pack(4, 4)), {"index"}),
+        (drop("kinds", kind_key("act", PLACE.pack(0, 1))), {"index"}),
+        (put("kinds", kind_key("act", ROW), b""), {"index"}),
+        (put("kinds", b"nonsense", b""), {"index"}),
+        (drop("numbers", U32.pack(4)), {"index"}),
+        (put("numbers", U32.pack(77), key("aziza").public), {"index"}),
+        (put("numbers", b"\x00", b""), {"index"}),
+        (drop("logs", key("aziza").public), {"index"}),
+        (put("logs", key("aziza").public, b"\xff"), {"index"}),
+        (put("logs", key("aziza").public, encode([4, 10, "x", 0, [], 10, None])), {"index"}),
+        (state(lambda log: replace(log, size=9)), {"index"}),
+        (state(lambda log: replace(log, id=EntryId(some_id(8)))), {"index"}),
+        (state(lambda log: replace(log, id=None)), {"index"}),
+        (state(lambda log: replace(log, peaks=log.peaks[::-1])), {"index"}),
+        (state(lambda log: replace(log, held=11)), {"index"}),
+        (state(lambda log: replace(log, time_ms=0)), {"index"}),
+        (state(lambda log: replace(log, forked_at=10)), {"index"}),
+        (drop("arrivals", U64.pack(0)), {"index"}),
+        (put("arrivals", U64.pack(1000), ARRIVAL.pack(4, 10, 2)), {"index"}),
+        (put("arrivals", b"x", b"y"), {"index"}),
+        (put("meta", b"arrival", U64.pack(5)), {"index"}),
+        (drop("meta", b"arrival"), {"index"}),
+        (put("forks", key("aziza").public + U64.pack(3), b"\x90"), {"fork"}),
+        (put("forks", key("aziza").public + U64.pack(3), b"\xff"), {"fork"}),
+        (put("meta", b"format", b"2"), {"container"}),
+        (drop("meta", b"format"), {"container"}),
+        (drop("meta", b"charter"), {"charter"}),
+        (change("meta", b"charter", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])), {"charter"}),
+        (put("meta", b"charter", charter_of("another")), {"network"}),
+    ],
+)
+def test_tampering_with_a_store_is_found(tamper: Callable[[MemoryStorage], None], expected: set[str]) -> None:
+    storage = store(sound_world())
+    tamper(storage)
+    report = audit_storage(storage, CHARTER)
+    assert kinds(report) == expected
+    assert all(len(fault.detail) > 40 for fault in report.faults)
+
+
+def test_altered_row_is_pinned_to_its_place() -> None:
+    storage = store(sound_world())
+    change("rows", ROW, lambda value: value.replace(b"day 5", b"day 6"))(storage)
+    (fault,) = audit_storage(storage, CHARTER).faults
+    assert (fault.kind, fault.key, fault.seq, fault.id) == ("hash", key("aziza").public, 5, some_id(5))
+
+
+@pytest.mark.parametrize("moved_to", [None, 7])
+def test_hidden_fork_in_a_store_is_found(moved_to: int | None) -> None:
+    world = sound_world()
+    world.forks.append(fork_at(world.log("aziza"), 6))
+    storage = store(world)
+    with storage.write() as txn:
+        raw = txn.get("forks", key("aziza").public + U64.pack(6))
+        assert raw is not None
+        txn.delete("forks", key("aziza").public + U64.pack(6))
+        if moved_to is not None:
+            txn.put("forks", key("aziza").public + U64.pack(moved_to), raw)
+    assert "index" in kinds(audit_storage(storage, CHARTER))
+
+
+# -- how it works -------------------------------------------------------------------------------------
+
+
+def test_signatures_are_checked_in_bounded_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 7)
+    sizes: list[int] = []
+
+    def verify_many(signed: Sequence[Signed]) -> list[bool]:
+        sizes.append(len(signed))
+        return verify_each(signed)
+
+    report = audit_bundle(BytesIO(bundle(sound_world())), CHARTER, verify_many)
+    assert report.sound
+    assert sum(sizes) == ENTRIES
+    assert max(sizes) <= 7
+
+
+def test_verifier_that_answers_too_little_is_refused() -> None:
+    with pytest.raises(ValueError, match="answers"):
+        audit_bundle(BytesIO(bundle(sound_world())), CHARTER, lambda signed: verify_each(signed)[1:])
+
+
+def test_faults_are_listed_up_to_a_bound_and_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LISTED_MAX", 3)
+    world = sound_world()
+    for number in range(8):
+        world.log(f"stranger {number}").write(record(number))
+    report = audited(bundle(world))
+    assert len(report.faults) == 3
+    assert report.fault_count == 8
+    assert report.to_json()["fault_count"] == 8
+
+
+def test_repeats_are_compared_up_to_a_bound_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REPEATS_MAX", 3)
+    world = sound_world()
+    report = audited(bundle(world, [*world.runs(), *world.runs()[:-1]]))
+    assert kinds(report) == {"container"}
+    assert report.fault_count == 1
+
+
+def test_stream_that_cannot_be_read_twice_is_refused() -> None:
+    class Pipe(BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    with pytest.raises(UsageError, match="two passes"):
+        audit_bundle(Pipe(bundle(sound_world())), CHARTER)
+
+
+def test_header_of_the_tests_is_the_protocols() -> None:
+    log = sound_world().log("aziza")
+    entry = open_row(log.rows[5], log.place(5))
+    place = Place(log.key, 5, log.ids()[4])
+    assert entry.header == make_header(place, [], "record", None, entry.body_size, entry.body_hash, entry.time_ms)
