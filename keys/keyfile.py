@@ -108,6 +108,11 @@ def read_owner(path: Path) -> KeyOwner:
     return _read(path)[1]
 
 
+def read_cost(path: Path) -> KdfCost:
+    """What one guess at a file's passphrase costs. Raises KeyFileError."""
+    return _cost(_read(path)[0], path)[0]
+
+
 def _read(path: Path) -> tuple[dict[str, object], KeyOwner]:
     try:
         with path.open("rb") as file:

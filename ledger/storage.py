@@ -53,6 +53,9 @@ class Storage(Protocol):
         Raises StorageError, with nothing changed, when the disk or the configured size is full.
         """
 
+    def reserve(self, size_bytes: int) -> None:
+        """Have room for a coming transaction of about that many bytes, as far as the disk allows."""
+
     def size_bytes(self) -> int:
         """Bytes in use on disk."""
 

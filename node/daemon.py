@@ -52,15 +52,13 @@ from node.engine.events import (
     TimerFired,
 )  # fmt: skip
 from node.home import Home
-from node.submit import import_answer, pending_runs, read_run, sign_batch, submit_answer
+from node.submit import commit_bundle, import_answer, pending_runs, read_run, sign_batch, submit_answer
 from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
 from node.transport_fixes import parse_target
 from protocol.body import encode_address
-from protocol.bundle import read_bundle
 from protocol.codec import Value
 from protocol.entry import Place
 from protocol.frame import Run
-from protocol.message import Frame
 
 log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
@@ -172,13 +170,7 @@ class Driver:
     def _commit(self, commit: Commit) -> CommitResult:
         if commit.bundle is None:
             return self.ledger.commit(commit.items)
-        try:
-            with open(commit.bundle, "rb") as file:  # noqa: PTH123  # a path that the client named
-                messages = read_bundle(file, self.ledger.network_id)
-                items = (message.frame if isinstance(message, Frame) else message for message in messages)
-                return self.ledger.commit_whole(items)
-        except OSError as error:
-            raise LocalError(f"the bundle {commit.bundle} cannot be read: {error.strerror}") from None
+        return commit_bundle(self.ledger, commit.bundle)
 
     def _authority_checked(self) -> None:
         """Drop links to keys that no longer count."""

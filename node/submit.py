@@ -6,20 +6,25 @@ still holds the rows, and they are submitted again before anything else is signe
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 from keys.errors import AdmissionError, FormatError, LocalError
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
+from ledger.store import CommitResult, Ledger
+from protocol.bundle import read_bundle
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place, open_row, sign_row
 from protocol.frame import Run
 from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX
+from protocol.message import Frame
 
 Draft = tuple[str, bytes, tuple[EntryId, ...]]  # kind, body, refs
 BATCH_MAX = 500  # entries signed and submitted together
 _REQUEST_BYTES_MAX = 2 * FRAME_BYTES_MAX
+_STORE_PER_BUNDLE = 3  # bytes of store that a byte of a bundle may take, indices and spare pages included
 
 
 def sign_batch(
@@ -86,6 +91,20 @@ def submit_answer(outcome: Outcome) -> dict[str, Value]:
     if outcome.set_aside or outcome.forks or outcome.diverged:
         raise AdmissionError("moved", "the log has moved on since the entry was prepared; prepare it again")
     return {"admitted": sum(stretch.count for stretch in outcome.new), "duplicates": outcome.duplicates}
+
+
+def commit_bundle(ledger: Ledger, path: str) -> CommitResult:
+    """Admit the bundle in a file wholly or not at all; the caller applies the result.
+
+    Raises LocalError when the file cannot be read, and RemoteError or StorageError with nothing changed.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            ledger.storage.reserve(_STORE_PER_BUNDLE * Path(path).stat().st_size)
+            messages = read_bundle(file, ledger.network_id)
+            return ledger.commit_whole(item.frame if isinstance(item, Frame) else item for item in messages)
+    except OSError as error:
+        raise LocalError(f"the bundle {path} cannot be read: {error.strerror}") from None
 
 
 def import_answer(outcome: Outcome) -> dict[str, Value]:

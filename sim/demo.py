@@ -23,9 +23,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, TextIO
 
-from node.cli import main as hamkor
-
 from keys.errors import LocalError
+from node.cli import main as hamkor
 
 AGENCIES: Final = {
     "mia": "Ministry of Internal Affairs",

@@ -99,6 +99,9 @@ class MemoryStorage:
             if self._transaction is txn:
                 self._transaction = None
 
+    def reserve(self, size_bytes: int) -> None:
+        """Nothing to do: memory needs no map."""
+
     def size_bytes(self) -> int:
         """The bytes of all keys and values."""
         self._check_open()

@@ -156,6 +156,18 @@ async def test_a_reader_that_pauses_loses_nothing() -> None:
             assert await got(b) == message
 
 
+@pytest.mark.slow
+async def test_a_reader_that_pauses_longer_than_libp2p_would_wait_loses_nothing() -> None:
+    limits = TransportLimits(window_bytes=MIB, events_max=1)
+    async with node(SMALL, limits=limits) as a, node(LARGE, limits=limits) as b:
+        await link(a, b)
+        for n in range(7):
+            assert a.send(b.public, bytes([n]) * MIB)
+        await trio.sleep(7)
+        for n in range(7):
+            assert await got(b) == bytes([n]) * MIB
+
+
 # -- who is admitted ----------------------------------------------------------------------------------
 
 
@@ -415,6 +427,11 @@ async def test_an_address_that_cannot_be_dialled_is_named(address: str) -> None:
             await a.dial(address)
         with pytest.raises(DialError, match="own address"):
             await a.dial(a.addresses[0])
+
+
+async def test_a_link_over_ipv6() -> None:
+    async with node(SMALL) as a, node(LARGE, listen="/ip6/::1/tcp/0") as b:
+        await link(a, b)
 
 
 async def test_dialling_a_peer_that_is_up_does_nothing() -> None:

@@ -321,6 +321,7 @@ async def test_an_ordinary_libp2p_host_can_link_and_talk() -> None:
             assert await read_exactly(stream, 9) == b"\0\0\0\x05world"
             with pytest.raises(StreamFailure):
                 await host.new_stream(info.peer_id, ["/ipfs/id/1.0.0"])
+            await host.disconnect(info.peer_id)
 
 
 async def test_a_libp2p_host_that_speaks_only_plaintext_is_refused() -> None:

@@ -1,0 +1,287 @@
+"""The `hamkor` command. This file knows the words; what they do is in `commands/`, loaded when it is asked for."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias
+
+EXTRAS: Final = {  # found by entry point, so that this package never imports them
+    "demo": "eleven nodes on this machine play a case",
+    "sim": "a simulated network from a seed, with its invariants checked",
+}
+_SUMMARY: Final = """\
+hamkor: a ledger that several agencies keep together and none owns.
+
+exit status: 0 fine; 1 nothing found, or a fault found; 2 misuse; 3 and up an error (SPEC.md 11)
+"""
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one sentence, and say where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"hamkor: {message}; see: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(words)
+    try:
+        args = parser.parse_args(words)
+        return _call(args)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # whoever read has had enough
+        return 0
+
+
+def _call(args: argparse.Namespace) -> int:
+    from keys.errors import HamkorError
+
+    try:
+        run: Callable[[argparse.Namespace], int] | str = args.run
+        if isinstance(run, str):
+            module, _, name = run.partition(":")
+            run = getattr(import_module(f"node.commands.{module}"), name)
+        return run(args)
+    except HamkorError as error:
+        if os.environ.get("HAMKOR_DEBUG"):
+            raise
+        sys.stderr.write(f"hamkor: {error}\n")
+        return error.exit_code
+
+
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser. words: the command line, so that only the extra command it names is loaded."""
+    parser = _Parser(prog="hamkor", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", metavar="DIR", type=Path, help="the node's home (default: HAMKOR_HOME, else ~/.hamkor)")
+    parser.add_argument("--version", action="version", version="hamkor 0.1.0")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _agency(commands)
+    _node(commands)
+    _officer(commands)
+    _auditor(commands)
+    for name, summary in EXTRAS.items():
+        if name in words:
+            for point in entry_points(group="hamkor.commands", name=name):
+                point.load()(commands)
+        else:
+            commands.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def _command(
+    commands: Commands, name: str, run: str, summary: str, example: str, *, printing: bool = True
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--home", metavar="DIR", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    if printing:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _group(commands: Commands, name: str, summary: str) -> Commands:
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    return parser.add_subparsers(metavar="COMMAND", required=True)
+
+
+def _passphrase(parser: argparse.ArgumentParser, *, creates: bool = False) -> None:
+    parser.add_argument("--passphrase-fd", metavar="N", type=int, help="read the passphrase from this descriptor")
+    if creates:
+        parser.add_argument(
+            "--kdf", choices=("interactive", "moderate", "sensitive"), default="moderate",
+            help="what one guess at the passphrase costs (default: moderate, 256 MiB)",
+        )  # fmt: skip
+
+
+def _agency(commands: Commands) -> None:
+    group = _group(commands, "agency", "an agency's root key and card")
+    new = _command(
+        group, "new", "agency:new_agency", "make an agency's root key, and its card beside it",
+        "hamkor agency new scc --title 'State Customs Committee' --key scc.key",
+    )  # fmt: skip
+    new.add_argument("name", help="short name: a-z, 0-9, '-'")
+    new.add_argument("--title", required=True, help="full name")
+    new.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key file to make")
+    _passphrase(new, creates=True)
+    card = _command(group, "card", "agency:show_card", "show what a card says", "hamkor agency card scc.card")
+    card.add_argument("card", type=Path)
+
+    group = _group(commands, "charter", "the root of trust that the founding agencies sign")
+    draft = _command(
+        group, "draft", "agency:draft", "draft a charter from the agencies' cards",
+        "hamkor charter draft mia.card scc.card sss.card --network demo --threshold 2 -o charter",
+    )  # fmt: skip
+    draft.add_argument("cards", nargs="+", type=Path, metavar="CARD")
+    draft.add_argument("--network", required=True, help="the network's name")
+    draft.add_argument("--threshold", type=int, required=True, help="how many agencies the council needs")
+    draft.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    sign = _command(
+        group, "sign", "agency:sign", "sign a charter with an agency's root key",
+        "hamkor charter sign charter --key scc.key",
+    )  # fmt: skip
+    sign.add_argument("charter", type=Path)
+    sign.add_argument("--key", metavar="FILE", type=Path, required=True)
+    _passphrase(sign)
+    merge = _command(
+        group, "merge", "agency:merge", "put together copies of a charter that were signed apart",
+        "hamkor charter merge from-mia from-scc -o charter",
+    )  # fmt: skip
+    merge.add_argument("charters", nargs="+", type=Path, metavar="CHARTER")
+    merge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    show = _command(group, "show", "agency:show_charter", "show what a charter says", "hamkor charter show charter")
+    show.add_argument("charter", type=Path)
+    check = _command(
+        group, "verify", "agency:verify", "check that every founding agency has signed", "hamkor charter verify charter"
+    )
+    check.add_argument("charter", type=Path)
+
+    certify = _command(
+        commands, "certify", "agency:certify", "certify nodes, officers or admins of your agency by their cards",
+        "hamkor certify imt-4.card tosheva.card --key scc.key",
+    )  # fmt: skip
+    certify.add_argument("cards", nargs="+", type=Path, metavar="CARD")
+    certify.add_argument("--key", metavar="FILE", type=Path, required=True, help="the agency's root key, or an admin's")
+    _passphrase(certify)
+    unit = _command(
+        commands, "unit", "agency:unit", "name a joint team and the regions it covers",
+        "hamkor unit imt-4 --title 'Mobile Team 4' --region UZ-SU --region UZ-QA --key mia.key",
+    )  # fmt: skip
+    unit.add_argument("unit")
+    unit.add_argument("--title", required=True)
+    unit.add_argument("--region", action="append", default=[], metavar="CODE", help="ISO 3166-2, such as UZ-SU")
+    unit.add_argument("--key", metavar="FILE", type=Path, required=True)
+    _passphrase(unit)
+    invite = _command(
+        commands, "invite", "agency:invite", "write an invitation: what a new node needs to be let in",
+        "hamkor invite -o scc.invitation",
+    )  # fmt: skip
+    invite.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+
+
+def _node(commands: Commands) -> None:
+    init = _command(
+        commands, "init", "steward:init", "make a node's home from a charter: its key and card",
+        "hamkor --home /srv/hamkor init --charter charter --name imt-4 --agency scc --unit imt-4",
+    )  # fmt: skip
+    init.add_argument("--charter", type=Path, required=True, metavar="FILE")
+    init.add_argument("--name", required=True, help="the node's name")
+    init.add_argument("--agency", required=True, help="who will certify it")
+    init.add_argument("--unit", default="", help="where it serves")
+    init.add_argument("--listen", action="append", metavar="ADDRESS", help="such as /ip4/0.0.0.0/tcp/4090 (the default)")
+    init.add_argument("--announce", action="append", default=[], metavar="ADDRESS", help="what others should dial")
+    init.add_argument("--no-passphrase", action="store_true", help="for a machine that must start unattended")
+    _passphrase(init, creates=True)
+    join = _command(
+        commands, "join", "steward:join", "take in an invitation", "hamkor --home /srv/hamkor join scc.invitation"
+    )
+    join.add_argument("invitation", type=Path)
+    run = _command(
+        commands, "run", "steward:run", "run the node until it is told to stop", "hamkor --home /srv/hamkor run",
+        printing=False,
+    )  # fmt: skip
+    _passphrase(run)
+    _command(commands, "status", "steward:status", "what this node holds and how it is", "hamkor status")
+    _command(commands, "peers", "steward:peers", "the other nodes: who is linked, who is not, who misbehaved", "hamkor peers")
+    _command(commands, "offline", "steward:offline", "close every link until 'online' or a restart", "hamkor offline")
+    _command(commands, "online", "steward:online", "open links again", "hamkor online")
+    export = _command(
+        commands, "export", "steward:export", "write the ledger, or what another node lacks, to a bundle",
+        "hamkor export ledger.bundle",
+    )  # fmt: skip
+    export.add_argument("file", type=Path)
+    export.add_argument("--for", dest="peer", type=Path, metavar="HEADS", help="only what the node of these heads lacks")
+    heads = _command(
+        commands, "heads", "steward:heads", "write how far this node holds each log, for 'export --for'",
+        "hamkor heads -o imt-4.heads",
+    )  # fmt: skip
+    heads.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    take = _command(
+        commands, "import", "steward:import_bundle", "take in a bundle, wholly or not at all",
+        "hamkor import ledger.bundle",
+    )  # fmt: skip
+    take.add_argument("file", type=Path)
+
+
+def _officer(commands: Commands) -> None:
+    group = _group(commands, "officer", "an officer's key and card")
+    new = _command(
+        group, "new", "agency:new_officer", "make an officer's key, and the card to be certified beside it",
+        "hamkor officer new --name 'Z. Tosheva' --agency scc --unit imt-4 -o tosheva.key",
+    )  # fmt: skip
+    new.add_argument("--name", required=True)
+    new.add_argument("--agency", required=True)
+    new.add_argument("--unit", default="")
+    new.add_argument(
+        "--role", action="append", choices=("coordinator", "auditor", "admin"), default=[],
+        help="beside writing records",
+    )  # fmt: skip
+    new.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    _passphrase(new, creates=True)
+    card = _command(group, "card", "agency:show_card", "show what a card says", "hamkor officer card tosheva.card")
+    card.add_argument("card", type=Path)
+
+    add = _command(
+        commands, "add", "officer:add", "write a record, or many from a file",
+        "hamkor add seizure region=UZ-SU items[0].substance=heroin items[0].amount=2.5 --key tosheva.key",
+    )  # fmt: skip
+    add.add_argument("type", help="such as seizure, intel, alert, rfi")
+    add.add_argument("fields", nargs="*", metavar="FIELD=VALUE", help="name=text, a.b=text, a[0]=text, a:=JSON; - reads JSON")
+    _fields_from(add)
+    step = _command(
+        commands, "step", "officer:step", "add to a record: a reply, an acknowledgement, a comment",
+        "hamkor step 3fa9c1d reply answer='Registered in Toshkent' --key tosheva.key",
+    )  # fmt: skip
+    step.add_argument("id")
+    step.add_argument("step", help="such as reply, ack, comment")
+    step.add_argument("fields", nargs="*", metavar="FIELD=VALUE")
+    _fields_from(step)
+    show = _command(commands, "show", "officer:show", "show an entry, and what happened to it", "hamkor show 3fa9c1d")
+    show.add_argument("id", help="the first digits of its id")
+    find = _command(
+        commands, "find", "officer:find", "find what holds all these words", "hamkor find geroin unit:imt-4 type:seizure"
+    )
+    find.add_argument("words", nargs="+")
+    find.add_argument("--limit", type=int, default=20)
+    log = _command(commands, "log", "officer:log", "entries as they came", "hamkor log --follow")
+    log.add_argument("--key", metavar="KEY", help="one log only: a key's first digits, or a name")
+    log.add_argument("--limit", type=int, default=20)
+    log.add_argument("--since", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq on)")
+    log.add_argument("--follow", action="store_true", help="go on as new ones come")
+    who = _command(commands, "who", "officer:who", "the certificates from a key or name up to the charter", "hamkor who tosheva")
+    who.add_argument("name", help="a key's first digits, a name, an agency or a unit")
+
+
+def _fields_from(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", metavar="FILE", help="fields from a JSON object, or one a line (JSON lines); - is standard input")
+    parser.add_argument("--key", metavar="FILE", type=Path, help="your key file (default: HAMKOR_KEY)")
+    _passphrase(parser)
+
+
+def _auditor(commands: Commands) -> None:
+    audit = _command(
+        commands, "audit", "auditor:audit", "check every signature chain in a bundle or a home, trusting only the charter",
+        "hamkor audit ledger.bundle --charter charter",
+    )  # fmt: skip
+    audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
+    audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
+    _command(commands, "forks", "auditor:forks", "keys that signed two entries at one place, with the proof", "hamkor forks")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

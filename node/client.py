@@ -1,0 +1,194 @@
+"""The client: what every command uses to reach the node of this home.
+
+With a daemon running, requests go over its control socket; without one, the store is opened directly. The
+answers are the same. An officer's key is used here and never reaches the daemon: it is asked where the log
+stands, and is handed signed rows.
+"""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from keys import errors
+from keys.errors import BusyError, FormatError, HamkorError, LocalError
+from keys.mark import Mark
+from keys.signing import PublicKey, SigningKey
+from node.clock import wall_ms
+from node.home import Home
+from node.submit import BATCH_MAX, Draft, pending_runs, run_request, sign_batch
+from protocol.codec import Value, decode, encode
+from protocol.entry import EntryId, NetworkId, Place
+from protocol.frame import Run
+
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+_CONNECT_WAIT_S: Final = 5.0
+_ANSWER_WAIT_S: Final = 300.0  # a large bundle takes its time
+
+
+class Node(Protocol):
+    """What a command can ask: a running daemon or the store itself."""
+
+    running: bool
+
+    def ask(self, op: str, **fields: Value) -> Value:
+        """The answer to a request. Raises HamkorError as the node raised it."""
+
+    def submit(self, run: Run) -> Value:
+        """Hand in signed entries; returns once they are durable."""
+
+    def follow(self, op: str, **fields: Value) -> Iterator[Value]:
+        """Items as they come, until the node stops."""
+
+
+def request(path: Path, fields: Mapping[str, Value]) -> Value:
+    """One request to the daemon behind the socket at `path`."""
+    for answer in _answers(path, fields):
+        if "ok" in answer:
+            return answer["ok"]
+    raise BusyError("the node closed the connection without an answer; see its log")
+
+
+class _Daemon:
+    """A running daemon."""
+
+    running = True
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.socket_path
+
+    def ask(self, op: str, **fields: Value) -> Value:
+        return request(self._path, {"op": op, **fields})
+
+    def submit(self, run: Run) -> Value:
+        return request(self._path, run_request(run))
+
+    def follow(self, op: str, **fields: Value) -> Iterator[Value]:
+        for answer in _answers(self._path, {"op": op, "follow": True, **fields}, wait_s=None):
+            if "item" in answer:
+                yield answer["item"]
+
+
+def _answers(
+    path: Path, fields: Mapping[str, Value], *, wait_s: float | None = _ANSWER_WAIT_S
+) -> Iterator[dict[str, Value]]:
+    """The answers to one request, errors raised."""
+    raw = encode(dict(fields))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+            stream.settimeout(_CONNECT_WAIT_S)
+            stream.connect(str(path))
+            stream.settimeout(wait_s)
+            stream.sendall(len(raw).to_bytes(4, "big") + raw)
+            with stream.makefile("rb") as file:
+                while size_raw := file.read(4):
+                    size = int.from_bytes(size_raw, "big")
+                    if size > ANSWER_BYTES_MAX:
+                        raise FormatError(f"the node answers with {size} bytes; command line and node differ in version")
+                    answer = decode(file.read(size), size_max=ANSWER_BYTES_MAX)
+                    if not isinstance(answer, dict):
+                        raise FormatError("the node answers with something else than a map")
+                    if isinstance(error := answer.get("error"), dict):
+                        raise _raised(error)
+                    yield answer
+                    if "ok" in answer:
+                        return
+    except TimeoutError:
+        raise BusyError(f"the node behind {path} does not answer; see its log, or restart it") from None
+    except OSError as error:
+        raise BusyError(f"the node behind {path} cannot be reached: {error.strerror}; is it running?") from None
+
+
+def _raised(error: Mapping[str, Value]) -> HamkorError:
+    """The error that the node reported, as an error of the same class."""
+    kind, message = str(error.get("kind")), str(error.get("message"))
+    found = getattr(errors, kind, LocalError)
+    if found is errors.AdmissionError:
+        return errors.AdmissionError(str(error.get("reason", "")), message)
+    if isinstance(found, type) and issubclass(found, HamkorError):
+        return found(message)
+    return LocalError(message)
+
+
+class _Direct:
+    """The store itself, for as long as no daemon runs."""
+
+    running = False
+
+    def __init__(self, home: Home) -> None:
+        from node.direct import open_direct  # LMDB and SQLite are loaded only where they are needed
+
+        self._direct = open_direct(home)
+
+    def ask(self, op: str, **fields: Value) -> Value:
+        return self._direct.answer({"op": op, **fields})
+
+    def submit(self, run: Run) -> Value:
+        return self._direct.answer(run_request(run))
+
+    def follow(self, op: str, **fields: Value) -> Iterator[Value]:
+        raise BusyError("nothing new arrives while the node is stopped; start it with: hamkor run")
+
+    def close(self) -> None:
+        self._direct.close()
+
+
+@contextmanager
+def open_node(home: Home) -> Iterator[Node]:
+    """The node of this home: its daemon if one is alive, else its store. Raises HomeError when there is neither."""
+    if is_alive(home):
+        yield _Daemon(home)
+        return
+    direct = _Direct(home)
+    try:
+        yield direct
+    finally:
+        direct.close()
+
+
+def is_alive(home: Home) -> bool:
+    """Whether a daemon listens in this home."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(_CONNECT_WAIT_S)
+        stream.connect(str(home.socket_path))
+        return True
+    return False
+
+
+def write(
+    node: Node, signer: SigningKey, mark_path: Path, kind: str, drafts: Sequence[Draft],
+    progress: Callable[[int], None] | None = None,
+) -> list[EntryId]:  # fmt: skip
+    """Sign `drafts` and hand them in, in batches; returns their ids once all are durable.
+
+    What an earlier run signed and could not hand in goes first. progress: told how many are done.
+    Raises MarkError when the home was restored from an older copy, and AdmissionError when the node refuses.
+    """
+    mark = Mark.open(mark_path, signer.public)
+    ids: list[EntryId] = []
+    while len(ids) < len(drafts):
+        place, network_id, time_ms = _prepare(node, signer.public, kind)
+        if mark.check(place.seq, place.prev) == "resubmit":
+            for run in pending_runs(mark):
+                node.submit(run)
+            continue
+        run, signed = sign_batch(
+            signer, network_id, mark, place, drafts[len(ids) : len(ids) + BATCH_MAX], max(wall_ms(), time_ms)
+        )
+        node.submit(run)
+        ids += signed
+        if progress is not None:
+            progress(len(ids))
+    return ids
+
+
+def _prepare(node: Node, key: PublicKey, kind: str) -> tuple[Place, NetworkId, int]:
+    prepared = node.ask("prepare", key=key, kind=kind)
+    match prepared:
+        case {"seq": int() as seq, "prev": None | bytes() as prev, "network_id": bytes() as network_id,
+              "time_ms_min": int() as time_ms}:  # fmt: skip
+            return Place(key, seq, EntryId(prev) if prev is not None else None), NetworkId(network_id), time_ms
+        case _:
+            raise FormatError("the node's answer is not understood; command line and node differ in version")
+

@@ -1,0 +1,284 @@
+"""A node's home and its daemon: what whoever looks after a node does."""
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from keys.entropy import system_entropy
+from keys.errors import FormatError, LocalError, NetworkMismatchError
+from keys.keyfile import COSTS, KdfCost, KeyOwner, create_key_file, load_key_file
+from keys.signing import SEED_BYTES, PublicKey, SigningKey
+from node.client import open_node
+from node.commands.common import home_of, home_path, passphrase, read_file, rewrite, write_new
+from node.commands.exporting import open_reader, write_bundle
+from node.home import Home, Settings, create_home, dialable, write_settings
+from node.render import print_json, say, table, when
+from protocol.card import Card, encode_card_file
+from protocol.charter import decode_charter_file, verify_charter
+from protocol.codec import Value
+from protocol.container import pack_file, unpack_file
+from protocol.invitation import decode_invitation
+from protocol.limits import CHARTER_BYTES_MAX, INVITATION_BYTES_MAX
+
+NO_PASSPHRASE_COST: Final = KdfCost(1, 8192)  # the empty passphrase protects nothing: the file's mode does
+HEADS_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+def init(args: argparse.Namespace) -> int:
+    """`init`."""
+    from ledger.lmdb_store import open_lmdb
+    from ledger.store import create
+
+    charter_file = read_file(args.charter, CHARTER_BYTES_MAX, "a charter")
+    charter = verify_charter(decode_charter_file(charter_file))
+    if charter.agency(args.agency) is None:
+        names = ", ".join(agency.name for agency in charter.agencies)
+        raise LocalError(f"{args.agency} is no agency of this charter; its agencies are {names}")
+    signer = SigningKey.from_seed(system_entropy(SEED_BYTES))
+    settings = Settings(announce=tuple(args.announce))
+    if args.listen:
+        settings = replace(settings, listen=tuple(args.listen))
+    card = Card("node", signer.public, args.name, args.agency, args.unit, (), dialable(settings, signer.public))
+    card_file = encode_card_file(card, signer)
+    secret = b"" if args.no_passphrase else passphrase(args, f"node {args.name}", new=True)
+    home = create_home(home_path(args), charter_file, settings)
+    owner = KeyOwner(signer.public, "node", args.name, args.agency, args.unit)
+    cost = NO_PASSPHRASE_COST if args.no_passphrase else COSTS[args.kdf]
+    create_key_file(home.key_path, signer, secret, owner, cost=cost)
+    write_new(home.card_path, card_file)
+    storage = open_lmdb(home.store_path)
+    try:
+        create(storage, charter_file)
+    finally:
+        storage.close()
+    if args.json:
+        print_json({"home": str(home.path), "key": signer.public, "card": str(home.card_path)})
+    else:
+        say(f"home of node {args.name}: {home.path}")
+        say(f"its card, for {args.agency} to certify: {home.card_path}")
+    return 0
+
+
+def join(args: argparse.Namespace) -> int:
+    """`join`: the invitation's bundle goes through admission; its addresses into the settings."""
+    home = home_of(args)
+    invitation = decode_invitation(read_file(args.invitation, INVITATION_BYTES_MAX + 64, "an invitation"))
+    theirs = verify_charter(decode_charter_file(invitation.charter_file)).network_id
+    if theirs != home.charter().network_id:
+        raise NetworkMismatchError(
+            f"the invitation is to network {theirs.hex()[:12]}, this home is of {home.charter().network_id.hex()[:12]}"
+        )
+    with tempfile.NamedTemporaryFile(suffix=".bundle") as file, open_node(home) as node:
+        file.write(invitation.bundle)
+        file.flush()
+        answer = node.ask("import", path=file.name)
+    mine = dialable(home.settings, _own_key(home))
+    peers = tuple(sorted({*home.settings.peers, *invitation.addresses} - set(mine)))
+    write_settings(Home(home.path, replace(home.settings, peers=peers)))
+    if args.json:
+        print_json({"imported": answer, "peers": list(peers)})
+    else:
+        _say_imported(answer)
+        say(f"{len(peers)} addresses to dial are in {home.path / 'hamkor.toml'}")
+    return 0
+
+
+def _own_key(home: Home) -> PublicKey:
+    from keys.keyfile import read_owner
+
+    return read_owner(home.key_path).public
+
+
+def run(args: argparse.Namespace) -> int:
+    """`run`."""
+    home = home_of(args)
+    home.charter()
+    signer = _unlock_node(args, home)
+    import trio
+
+    from node.daemon import run as run_daemon
+
+    try:
+        trio.run(run_daemon, home, signer)
+    except BaseExceptionGroup as group:
+        raise _only_error(group) from None
+    return 0
+
+
+def _unlock_node(args: argparse.Namespace, home: Home) -> SigningKey:
+    from keys.errors import KeyFileError
+    from keys.keyfile import read_cost
+
+    if args.passphrase_fd is None and read_cost(home.key_path) == NO_PASSPHRASE_COST:
+        return load_key_file(home.key_path, b"")[0]
+    signer, owner = load_key_file(home.key_path, passphrase(args, f"the node in {home.path}"))
+    if owner.rank != "node":
+        raise KeyFileError(f"{home.key_path} holds the key of {owner.rank} {owner.name}, not of a node")
+    return signer
+
+
+def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error in a group of tasks that ended together."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        found = found.exceptions[0]
+    return found
+
+
+def status(args: argparse.Namespace) -> int:
+    """`status`."""
+    with open_node(home_of(args)) as node:
+        answer = node.ask("status")
+    if args.json:
+        print_json(answer)
+        return 0
+    if not isinstance(answer, dict):
+        raise FormatError("the node's answer is not understood; command line and node differ in version")
+    me = answer.get("node")
+    name = f"{me['name']} ({me['agency']})" if isinstance(me, dict) and me.get("name") else "not certified yet"
+    say(f"node      {name}, {'running' if answer['running'] else 'stopped'}{', offline' if answer.get('offline') else ''}")
+    say(f"network   {answer['network']}, {str(answer['network_id'])[:16]}")
+    say(f"holds     {answer['entries']} entries in {answer['logs']} logs, {answer['records']} records")
+    say(f"root      {answer['root']}")
+    say(f"links     {answer['peers']}")
+    if answer.get("failure"):
+        say(f"FAILURE   {answer['failure']}")
+    if answer.get("forks"):
+        say(f"FORKS     {answer['forks']} (hamkor forks)")
+    _say_not_heard(answer.get("not_heard"))
+    return 0
+
+
+def _say_not_heard(missing: Value) -> None:
+    for item in missing if isinstance(missing, list) else []:
+        if isinstance(item, dict):
+            say(f"no link   {item['name']}, last heard {when(item['heard_ms'])}")
+
+
+def peers(args: argparse.Namespace) -> int:
+    """`peers`: exit 0 when there is any link, else 1."""
+    with open_node(home_of(args)) as node:
+        answer = node.ask("peers")
+    if not isinstance(answer, dict) or not isinstance(answer["peers"], list):
+        raise FormatError("the node's answer is not understood; command line and node differ in version")
+    listed = [peer for peer in answer["peers"] if isinstance(peer, dict)]
+    if args.json:
+        print_json(answer)
+    else:
+        table(
+            ("node", "unit", "link", "heard", "new", "again", "refused"),
+            [
+                (
+                    peer["name"], peer["unit"], "banned" if peer["banned"] else "up" if peer["up"] else "no",
+                    when(peer["heard_ms"]), peer.get("admitted"), peer.get("duplicates"), _counts(peer["refused"]),
+                )
+                for peer in listed
+            ],
+        )  # fmt: skip
+        strangers = answer.get("strangers")
+        for stranger in strangers if isinstance(strangers, list) else []:
+            if isinstance(stranger, dict):
+                say(f"refused at the door: {str(stranger['key'])[:16]}, {stranger['times']} times")
+    return 0 if any(peer["up"] for peer in listed) else 1
+
+
+def _counts(value: Value) -> str:
+    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else ""
+
+
+def offline(args: argparse.Namespace) -> int:
+    """`offline`."""
+    return _links(args, up=False)
+
+
+def online(args: argparse.Namespace) -> int:
+    """`online`."""
+    return _links(args, up=True)
+
+
+def _links(args: argparse.Namespace, *, up: bool) -> int:
+    with open_node(home_of(args)) as node:
+        answer = node.ask("links", up=up)
+    if args.json:
+        print_json(answer)
+    else:
+        say("links are open" if up else "offline: every link is closed until 'hamkor online' or a restart")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """`export`."""
+    home = home_of(args)
+    with open_reader(home) as ledger:
+        known = _read_heads(args.peer, ledger.network_id) if args.peer else {}
+        logs = {head.key: known.get(head.key, 0) for head in ledger.heads}
+        partial = args.file.with_name(args.file.name + ".part")
+        try:
+            with partial.open("wb") as file:
+                count = write_bundle(ledger, file.write, logs)
+            partial.replace(args.file)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise LocalError(f"{args.file} cannot be written: {error.strerror}") from None
+        answer = {"file": str(args.file), "entries": count, "bytes": args.file.stat().st_size, "root": ledger.root()}
+    if args.json:
+        print_json(answer)
+    else:
+        say(f"{args.file}: {count} entries, {answer['bytes']} bytes, ledger root {ledger.root().hex()[:16]}")
+    return 0
+
+
+def heads(args: argparse.Namespace) -> int:
+    """`heads`."""
+    with open_reader(home_of(args)) as ledger:
+        listed = [[head.key, head.size] for head in ledger.heads]
+        rewrite(args.output, pack_file("heads", {"heads": listed, "network": ledger.network_id}))
+    if args.json:
+        print_json({"file": str(args.output), "logs": len(listed)})
+    else:
+        say(f"{args.output}: {len(listed)} logs; give it to a node that runs: hamkor export FILE --for {args.output.name}")
+    return 0
+
+
+def _read_heads(path: Path, network_id: bytes) -> Mapping[PublicKey, int]:
+    value = unpack_file(read_file(path, HEADS_BYTES_MAX, "a heads file"), "heads", size_max=HEADS_BYTES_MAX)
+    match value:
+        case {"heads": [*items], "network": bytes() as network}:
+            if network != network_id:
+                raise NetworkMismatchError(f"{path} is of network {network.hex()[:12]}, not of this one")
+            known = {}
+            for item in items:
+                match item:
+                    case [bytes() as key, int() as size] if len(key) == 32 and size >= 0:
+                        known[PublicKey(key)] = size
+                    case _:
+                        raise FormatError(f"{path} is damaged")
+            return known
+        case _:
+            raise FormatError(f"{path} is damaged")
+
+
+def import_bundle(args: argparse.Namespace) -> int:
+    """`import`."""
+    if not args.file.is_file():
+        raise LocalError(f"there is no bundle {args.file}")
+    with open_node(home_of(args)) as node:
+        answer = node.ask("import", path=str(args.file.resolve()))
+    if args.json:
+        print_json(answer)
+    else:
+        _say_imported(answer)
+    return 0
+
+
+def _say_imported(answer: Value) -> None:
+    if isinstance(answer, dict):
+        say(f"{answer['admitted']} entries are new, {answer['duplicates']} were here already")
+        aside = answer["set_aside"]
+        if isinstance(aside, dict) and aside:
+            say(f"set aside: {_counts(aside)} (runs whose certificates or earlier entries are not here yet)")
+
+

@@ -1,0 +1,66 @@
+"""A home's store used directly, while no daemon runs: the same requests, the same answers."""
+
+from collections.abc import Mapping
+
+from keys.errors import BusyError
+from keys.keyfile import read_owner
+from ledger.lmdb_store import open_lmdb
+from ledger.projection import Projection
+from ledger.storage import Storage
+from ledger.store import Ledger, load
+from node.desk import Desk
+from node.home import Home
+from node.submit import commit_bundle, import_answer, read_run, submit_answer
+from protocol.codec import Value
+
+
+class Direct:
+    """An open store and its desk. Only one process may have it; `close` gives it back."""
+
+    def __init__(self, storage: Storage, ledger: Ledger, projection: Projection, home: Home) -> None:
+        self.ledger = ledger
+        self._storage = storage
+        self._projection = projection
+        me = read_owner(home.key_path).public if home.key_path.exists() else None
+        self._desk = Desk(ledger, projection, me)
+
+    def answer(self, request: Mapping[str, Value]) -> Value:
+        """The answer to one request."""
+        match request.get("op"):
+            case "submit":
+                result = self.ledger.commit([(read_run(request),)])
+                self.ledger.apply(result)
+                return submit_answer(result.outcomes[0])
+            case "import":
+                result = commit_bundle(self.ledger, str(request.get("path")))
+                self.ledger.apply(result)
+                return import_answer(result.outcomes[0])
+            case "peers" | "links":
+                raise BusyError("the node is stopped; start it with: hamkor run")
+            case "status":
+                self._catch_up()
+                return {**self._desk.ledger_status(), "running": False, "peers": 0}
+            case "find" | "show":
+                self._catch_up()
+                return self._desk.answer(request)
+            case _:
+                return self._desk.answer(request)
+
+    def _catch_up(self) -> None:
+        while self._projection.catch_up(self.ledger):
+            continue
+
+    def close(self) -> None:
+        """Release the store."""
+        self._projection.close()
+        self._storage.close()
+
+
+def open_direct(home: Home) -> Direct:
+    """Open the store of a home. Raises HomeError when another process has it, or there is none."""
+    storage = open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max())
+    try:
+        return Direct(storage, load(storage), Projection.open(home.search_path), home)
+    except BaseException:
+        storage.close()
+        raise
