@@ -233,4 +233,3 @@ def _texts(value: Value) -> Iterator[str]:
 def _hit(row: tuple[int, bytes, bytes, int, int, str, str, bytes]) -> Hit:
     arrival, entry_id, author, seq, time_ms, kind, name, record = row
     return Hit(arrival, EntryId(entry_id), EntryId(record), kind, name, author, seq, time_ms)
-

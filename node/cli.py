@@ -20,7 +20,7 @@ exit status: 0 fine; 1 nothing found, or a fault found; 2 misuse; 3 and up an er
 """
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001  # argparse gives it no other name
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,9 +50,9 @@ def _call(args: argparse.Namespace) -> int:
     from keys.errors import HamkorError
 
     try:
-        run: Callable[[argparse.Namespace], int] | str = args.run
-        if isinstance(run, str):
-            module, _, name = run.partition(":")
+        run: Callable[[argparse.Namespace], int] = args.run
+        if isinstance(args.run, str):
+            module, _, name = args.run.partition(":")
             run = getattr(import_module(f"node.commands.{module}"), name)
         return run(args)
     except HamkorError as error:
@@ -65,7 +65,9 @@ def _call(args: argparse.Namespace) -> int:
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser. words: the command line, so that only the extra command it names is loaded."""
     parser = _Parser(prog="hamkor", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", metavar="DIR", type=Path, help="the node's home (default: HAMKOR_HOME, else ~/.hamkor)")
+    parser.add_argument(
+        "--home", metavar="DIR", type=Path, help="the node's home (default: HAMKOR_HOME, else ~/.hamkor)"
+    )
     parser.add_argument("--version", action="version", version="hamkor 0.1.0")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _agency(commands)
@@ -183,7 +185,9 @@ def _node(commands: Commands) -> None:
     init.add_argument("--name", required=True, help="the node's name")
     init.add_argument("--agency", required=True, help="who will certify it")
     init.add_argument("--unit", default="", help="where it serves")
-    init.add_argument("--listen", action="append", metavar="ADDRESS", help="such as /ip4/0.0.0.0/tcp/4090 (the default)")
+    init.add_argument(
+        "--listen", action="append", metavar="ADDRESS", help="such as /ip4/0.0.0.0/tcp/4090 (the default)"
+    )
     init.add_argument("--announce", action="append", default=[], metavar="ADDRESS", help="what others should dial")
     init.add_argument("--no-passphrase", action="store_true", help="for a machine that must start unattended")
     _passphrase(init, creates=True)
@@ -197,7 +201,9 @@ def _node(commands: Commands) -> None:
     )  # fmt: skip
     _passphrase(run)
     _command(commands, "status", "steward:status", "what this node holds and how it is", "hamkor status")
-    _command(commands, "peers", "steward:peers", "the other nodes: who is linked, who is not, who misbehaved", "hamkor peers")
+    _command(
+        commands, "peers", "steward:peers", "the other nodes: who is linked, who is not, who misbehaved", "hamkor peers"
+    )
     _command(commands, "offline", "steward:offline", "close every link until 'online' or a restart", "hamkor offline")
     _command(commands, "online", "steward:online", "open links again", "hamkor online")
     export = _command(
@@ -205,7 +211,9 @@ def _node(commands: Commands) -> None:
         "hamkor export ledger.bundle",
     )  # fmt: skip
     export.add_argument("file", type=Path)
-    export.add_argument("--for", dest="peer", type=Path, metavar="HEADS", help="only what the node of these heads lacks")
+    export.add_argument(
+        "--for", dest="peer", type=Path, metavar="HEADS", help="only what the node of these heads lacks"
+    )
     heads = _command(
         commands, "heads", "steward:heads", "write how far this node holds each log, for 'export --for'",
         "hamkor heads -o imt-4.heads",
@@ -241,7 +249,9 @@ def _officer(commands: Commands) -> None:
         "hamkor add seizure region=UZ-SU items[0].substance=heroin items[0].amount=2.5 --key tosheva.key",
     )  # fmt: skip
     add.add_argument("type", help="such as seizure, intel, alert, rfi")
-    add.add_argument("fields", nargs="*", metavar="FIELD=VALUE", help="name=text, a.b=text, a[0]=text, a:=JSON; - reads JSON")
+    add.add_argument(
+        "fields", nargs="*", metavar="FIELD=VALUE", help="name=text, a.b=text, a[0]=text, a:=JSON; - reads JSON"
+    )
     _fields_from(add)
     step = _command(
         commands, "step", "officer:step", "add to a record: a reply, an acknowledgement, a comment",
@@ -254,7 +264,11 @@ def _officer(commands: Commands) -> None:
     show = _command(commands, "show", "officer:show", "show an entry, and what happened to it", "hamkor show 3fa9c1d")
     show.add_argument("id", help="the first digits of its id")
     find = _command(
-        commands, "find", "officer:find", "find what holds all these words", "hamkor find geroin unit:imt-4 type:seizure"
+        commands,
+        "find",
+        "officer:find",
+        "find what holds all these words",
+        "hamkor find geroin unit:imt-4 type:seizure",
     )
     find.add_argument("words", nargs="+")
     find.add_argument("--limit", type=int, default=20)
@@ -263,24 +277,30 @@ def _officer(commands: Commands) -> None:
     log.add_argument("--limit", type=int, default=20)
     log.add_argument("--since", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq on)")
     log.add_argument("--follow", action="store_true", help="go on as new ones come")
-    who = _command(commands, "who", "officer:who", "the certificates from a key or name up to the charter", "hamkor who tosheva")
+    who = _command(
+        commands, "who", "officer:who", "the certificates from a key or name up to the charter", "hamkor who tosheva"
+    )
     who.add_argument("name", help="a key's first digits, a name, an agency or a unit")
 
 
 def _fields_from(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--file", metavar="FILE", help="fields from a JSON object, or one a line (JSON lines); - is standard input")
+    parser.add_argument(
+        "--file", metavar="FILE", help="fields from a JSON object, or one a line (JSON lines); - is standard input"
+    )
     parser.add_argument("--key", metavar="FILE", type=Path, help="your key file (default: HAMKOR_KEY)")
     _passphrase(parser)
 
 
 def _auditor(commands: Commands) -> None:
     audit = _command(
-        commands, "audit", "auditor:audit", "check every signature chain in a bundle or a home, trusting only the charter",
+        commands, "audit", "auditor:audit", "check every signature chain, trusting only the charter",
         "hamkor audit ledger.bundle --charter charter",
     )  # fmt: skip
     audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
     audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
-    _command(commands, "forks", "auditor:forks", "keys that signed two entries at one place, with the proof", "hamkor forks")
+    _command(
+        commands, "forks", "auditor:forks", "keys that signed two entries at one place, with the proof", "hamkor forks"
+    )
 
 
 if __name__ == "__main__":

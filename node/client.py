@@ -85,7 +85,9 @@ def _answers(
                 while size_raw := file.read(4):
                     size = int.from_bytes(size_raw, "big")
                     if size > ANSWER_BYTES_MAX:
-                        raise FormatError(f"the node answers with {size} bytes; command line and node differ in version")
+                        raise FormatError(
+                            f"the node answers with {size} bytes; command line and node differ in version"
+                        )
                     answer = decode(file.read(size), size_max=ANSWER_BYTES_MAX)
                     if not isinstance(answer, dict):
                         raise FormatError("the node answers with something else than a map")
@@ -191,4 +193,3 @@ def _prepare(node: Node, key: PublicKey, kind: str) -> tuple[Place, NetworkId, i
             return Place(key, seq, EntryId(prev) if prev is not None else None), NetworkId(network_id), time_ms
         case _:
             raise FormatError("the node's answer is not understood; command line and node differ in version")
-

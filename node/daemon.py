@@ -234,11 +234,12 @@ class Driver:
             tried[address] = (0, trio.current_time() + _DIAL_WAIT_S[0])
 
     def _addresses_to_dial(self) -> list[str]:
-        """One address of each node that is not connected and that we are to dial."""
+        """Addresses of nodes that are not connected and that we are to dial: all, where nobody can dial us."""
         found = []
         published = self.ledger.addresses()
         for key, addresses in published.items():
-            if key > self.signer.public and key not in self.engine.peers and self.allowed(key):
+            ours = key > self.signer.public or (self.transport is not None and not self.transport.addresses)
+            if ours and key != self.signer.public and key not in self.engine.peers and self.allowed(key):
                 found += list(addresses)
         for address in self.home.settings.peers:
             try:
@@ -256,7 +257,8 @@ class Driver:
         """Write the node's addresses into its log, once its certificate is here and when they have changed."""
         while True:
             standing = self.ledger.authority.of(self.signer.public)
-            if standing is not None and self.ledger.addresses().get(self.signer.public) != transport.addresses:
+            published = self.ledger.addresses().get(self.signer.public, ())
+            if standing is not None and published != transport.addresses:
                 await self._write_own("address", encode_address(transport.addresses))
             await self._arrived.wait()
 

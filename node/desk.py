@@ -39,7 +39,9 @@ class Desk:
         """The answer to a request. Raises UsageError on an unknown one, and what the operation raises."""
         operation = self._ops.get(str(request.get("op")))
         if operation is None:
-            raise UsageError(f"unknown request {str(request.get('op'))[:24]!r}; command line and node differ in version")
+            raise UsageError(
+                f"unknown request {str(request.get('op'))[:24]!r}; command line and node differ in version"
+            )
         return operation(request)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -102,8 +104,7 @@ class Desk:
         else:
             arrived, after = self._ledger.arrived(cursor, limit)
         entries: list[Value] = []
-        for item in arrived:
-            entries.append(entry_view(self._ledger, item.entry) | {"arrival": item.arrival})
+        entries += [entry_view(self._ledger, item.entry) | {"arrival": item.arrival} for item in arrived]
         return {"entries": entries, "cursor": after}
 
     def who(self, request: Mapping[str, Value]) -> Value:
@@ -168,7 +169,8 @@ class Desk:
         allowed = _WRITERS.get(kind)
         if allowed is not None and standing.rank not in allowed:
             raise AdmissionError(
-                "rank", f"{standing.name} is of rank {standing.rank}; entries of kind {kind} are by {' or '.join(allowed)}"
+                "rank",
+                f"{standing.name} is of rank {standing.rank}; entries of kind {kind} are by {' or '.join(allowed)}",
             )
         log = self._ledger.log(public)
         if log is not None and log.forked_at is not None:

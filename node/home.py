@@ -1,12 +1,12 @@
 """A node's home: the one folder that holds everything it has.
 
-    hamkor.toml     settings, commented, edited by hand
-    charter         the charter file, as signed
-    node.key        the node's key, encrypted; node.key.mark: its high-water mark; node.card: its public card
-    store/          the ledger (LMDB)
-    search.db       the search projection; may be deleted, it is built again
-    control.sock    where the running daemon listens, mode 0600
-    hamkor.log      what the daemon did, one JSON object a line
+hamkor.toml     settings, commented, edited by hand
+charter         the charter file, as signed
+node.key        the node's key, encrypted; node.key.mark: its high-water mark; node.card: its public card
+store/          the ledger (LMDB)
+search.db       the search projection; may be deleted, it is built again
+control.sock    where the running daemon listens, mode 0600
+hamkor.log      what the daemon did, one JSON object a line
 """
 
 import tomllib

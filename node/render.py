@@ -80,7 +80,9 @@ def entry_page(entry: Mapping[str, Value], indent: str = "") -> None:
     say(indent + _bold(title) + ("" if status == "ok" else _red(f"  {status.upper()}")))
     if isinstance(author, dict):
         unit = f", {author['unit']}" if author.get("unit") else ""
-        say(f"{indent}  by    {author.get('name') or author.get('key')} ({author.get('agency') or 'uncertified'}{unit})")
+        say(
+            f"{indent}  by    {author.get('name') or author.get('key')} ({author.get('agency') or 'uncertified'}{unit})"
+        )
     say(f"{indent}  at    {when(entry.get('time_ms'))}, entry {entry.get('seq')} of that log")
     if entry.get("note"):
         say(f"{indent}  {entry['note']}")

@@ -136,9 +136,7 @@ class Transport:
         """Make a connection and live on it. Settles `dial`, raises nothing."""
         try:
             with dial.scope:
-                raw = RawStream(
-                    await trio.open_tcp_stream(target.host, target.port, happy_eyeballs_delay=_EYEBALLS_S)
-                )
+                raw = RawStream(await trio.open_tcp_stream(target.host, target.port, happy_eyeballs_delay=_EYEBALLS_S))
                 dial.connected = True
                 try:
                     await self._live(await self._upgrade(raw, target.peer, address), dial)

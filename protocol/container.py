@@ -10,7 +10,7 @@ from protocol.codec import Value, decode, encode
 
 _PREFIX: Final = b"hamkor "
 _LINE_BYTES_MAX: Final = 40
-_KINDS: Final = ("bundle", "card", "charter", "invitation", "key", "mark")  # all that begin with such a line
+_KINDS: Final = ("bundle", "card", "charter", "heads", "invitation", "key", "mark")  # all that begin with such a line
 
 
 def pack_file(kind: str, value: object) -> bytes:

@@ -19,6 +19,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Final, TextIO
@@ -75,7 +76,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         epilog="example: hamkor demo --keep /tmp/play", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the story")
-    parser.add_argument("--keep", metavar="DIR", type=Path, help="leave the network running in DIR, and say how to use it")
+    parser.add_argument(
+        "--keep", metavar="DIR", type=Path, help="leave the network running in DIR, and say how to use it"
+    )
     parser.add_argument("--data", metavar="FILE", type=Path, help="seizures to import (Colombian open data, JSON)")
     parser.set_defaults(run=run)
 
@@ -178,9 +181,7 @@ class Demo:
             if agency == "mia":
                 for unit, (_, title, regions) in UNITS.items():
                     where = [word for region in regions for word in ("--region", region)]
-                    self.command(
-                        "unit", unit, "--title", title, *where, "--key", self.key(agency), node=headquarters
-                    )
+                    self.command("unit", unit, "--title", title, *where, "--key", self.key(agency), node=headquarters)
             self.command("invite", "-o", self.folder / f"{agency}.invitation", node=headquarters)
         for node in self.nodes.values():
             for agency in AGENCIES:
@@ -241,9 +242,7 @@ class Demo:
             record = self.step(step)
             seen_on = "oct" if "oct" not in str(step["as"]) else "imt-1"
             since = _clock_s()
-            self.until(
-                lambda unit=seen_on, wanted=record: self.has(self.nodes[unit], wanted), 10.0, f"{seen_on} sees it"
-            )
+            self.until(partial(self.has, self.nodes[seen_on], record), 10.0, f"{seen_on} sees it")
             self.say(f"  {step['say']} ({record[:10]}, at {seen_on} after {_clock_s() - since:.2f} s)")
 
     def step(self, step: dict[str, object]) -> str:
@@ -457,7 +456,12 @@ def _seizures(path: Path | None) -> tuple[str, list[tuple[str, dict[str, object]
 def _from_colombia(row: dict[str, str]) -> dict[str, object]:
     """A row of the Colombian data as the fields of a seizure."""
     substance = row["clase_de_estupefaciente"]
-    item = {"substance": SUBSTANCES.get(substance, substance.lower()), "form": "powder", "amount": row["cantidad"], "unit": "g"}
+    item = {
+        "substance": SUBSTANCES.get(substance, substance.lower()),
+        "form": "powder",
+        "amount": row["cantidad"],
+        "unit": "g",
+    }
     return {
         "seized_at": row["fecha"].split(".")[0] + "-05:00",
         "region": DEPARTMENTS.get(row["departamento"], "CO"),
@@ -465,4 +469,3 @@ def _from_colombia(row: dict[str, str]) -> dict[str, object]:
         "items": [item],
         "narrative": f"{row['clase_de_sitio'].capitalize()}, zona {row['zona'].lower()}.",
     }
-

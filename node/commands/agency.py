@@ -65,7 +65,9 @@ def _new_key(args: argparse.Namespace, path: Path, form: Card) -> int:
         print_json(answer)
     else:
         say(f"key of {card.name}: {path} (keep it; it is never copied)")
-        say(f"its card: {card_path(path)} (hand it to {'the other founders' if card.rank == 'agency' else card.agency})")
+        say(
+            f"its card: {card_path(path)} (hand it to {'the other founders' if card.rank == 'agency' else card.agency})"
+        )
     return 0
 
 
@@ -74,7 +76,9 @@ def show_card(args: argparse.Namespace) -> int:
     path: Path = args.card
     card = read_card(card_path(path) if path.suffix == ".key" else path)
     if args.json:
-        print_json({name: getattr(card, name) for name in ("rank", "key", "name", "agency", "unit", "roles", "addresses")})
+        print_json(
+            {name: getattr(card, name) for name in ("rank", "key", "name", "agency", "unit", "roles", "addresses")}
+        )
     else:
         say(f"{card.rank} {card.name}, {card.agency}{', ' + card.unit if card.unit else ''}")
         say(f"key {card.key.hex()}")
@@ -130,7 +134,9 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"valid": True, "network_id": charter.network_id.hex()})
     else:
-        say(f"valid: {charter.network}, signed by all {len(charter.agencies)} agencies; network {charter.network_id.hex()}")
+        say(
+            f"valid: {charter.network}, signed by all {len(charter.agencies)} agencies; id {charter.network_id.hex()}"
+        )
     return 0
 
 
@@ -217,5 +223,3 @@ def invite(args: argparse.Namespace) -> int:
         say(f"{args.output}: {len(content)} bytes, {len(logs)} logs, {len(chosen)} addresses")
         say("hand it to the new node's steward, who runs: hamkor join FILE")
     return 0
-
-

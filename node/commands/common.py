@@ -94,7 +94,9 @@ def unlock(args: argparse.Namespace, path: Path, *ranks: str) -> tuple[SigningKe
 
     owner = read_owner(path)
     if owner.rank not in ranks:
-        raise KeyFileError(f"{path} holds the key of {owner.rank} {owner.name}; this needs a key of {' or '.join(ranks)}")
+        raise KeyFileError(
+            f"{path} holds the key of {owner.rank} {owner.name}; this needs a key of {' or '.join(ranks)}"
+        )
     return load_key_file(path, passphrase(args, f"{owner.name} ({path})"))
 
 

@@ -289,5 +289,3 @@ def _split(name: str) -> list[str | int]:
     if not parts or not isinstance(parts[0], str):
         raise UsageError(f"{name!r} is no field name; write a.b, list[] or list[0].a")
     return parts
-
-

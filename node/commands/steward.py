@@ -139,7 +139,8 @@ def status(args: argparse.Namespace) -> int:
         raise FormatError("the node's answer is not understood; command line and node differ in version")
     me = answer.get("node")
     name = f"{me['name']} ({me['agency']})" if isinstance(me, dict) and me.get("name") else "not certified yet"
-    say(f"node      {name}, {'running' if answer['running'] else 'stopped'}{', offline' if answer.get('offline') else ''}")
+    state = "stopped" if not answer["running"] else "offline" if answer.get("offline") else "running"
+    say(f"node      {name}, {state}")
     say(f"network   {answer['network']}, {str(answer['network_id'])[:16]}")
     say(f"holds     {answer['entries']} entries in {answer['logs']} logs, {answer['records']} records")
     say(f"root      {answer['root']}")
@@ -239,7 +240,9 @@ def heads(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"file": str(args.output), "logs": len(listed)})
     else:
-        say(f"{args.output}: {len(listed)} logs; give it to a node that runs: hamkor export FILE --for {args.output.name}")
+        say(
+            f"{args.output}: {len(listed)} logs; where it is handed over: hamkor export FILE --for {args.output.name}"
+        )
     return 0
 
 
@@ -280,5 +283,3 @@ def _say_imported(answer: Value) -> None:
         aside = answer["set_aside"]
         if isinstance(aside, dict) and aside:
             say(f"set aside: {_counts(aside)} (runs whose certificates or earlier entries are not here yet)")
-
-

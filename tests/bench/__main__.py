@@ -86,7 +86,7 @@ def append(table: Table, limit: dict[str, float], folder: Path) -> None:
                 assert result.outcomes[0].refused is None
                 ledger.apply(result)
 
-            rate = count / timed(lambda one=one, batch=batch: [one() for _ in range(count // batch)])
+            rate = count / timed(lambda one=one, turns=count // batch: [one() for _ in range(turns)])
             name = "one by one" if batch == 1 else f"in batches of {batch}"
             table.add(f"append, signed and durable, {name}", rate, "entries/s", bound, rate / limit[bound])
 
@@ -97,7 +97,9 @@ def admission(table: Table, limit: dict[str, float], folder: Path, count: int) -
     network_id = cluster_network(cluster)
     per_log = count // LOGS
     runs = [
-        sign_run(network_id, officer, Place(officer.public, 0, None), [("record", seizure(n)) for n in range(per_log)], 2)
+        sign_run(
+            network_id, officer, Place(officer.public, 0, None), [("record", seizure(n)) for n in range(per_log)], 2
+        )
         for officer in cluster.officers
     ]
     for size in (per_log, 100):

@@ -43,7 +43,9 @@ def test_what_is_written_on_one_of_ten_nodes_is_found_on_another_within_a_second
             cluster.write(cluster.nodes[turn], cluster.officers[0], [seizure(1000 + turn)])
             word = f"word{(1000 + turn) * 104729 % 1000003}"
             for node in cluster.nodes:
-                slowest = max(slowest, until(lambda node=node, word=word: bool(hits(node, word)), 5, f"{node.name} finds"))
+                slowest = max(
+                    slowest, until(lambda node=node, word=word: bool(hits(node, word)), 5, f"{node.name} finds")
+                )
         assert slowest < 5
         print(f"slowest of 30: {slowest * 1000:.0f} ms")
     finally:

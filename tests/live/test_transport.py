@@ -330,9 +330,7 @@ trio.run(main)
 
 @pytest.mark.crash
 async def test_a_killed_peer_is_down_at_once() -> None:
-    child = await trio.lowlevel.open_process(
-        [sys.executable, "-c", _CHILD, LARGE.hex()], stdout=subprocess.PIPE
-    )
+    child = await trio.lowlevel.open_process([sys.executable, "-c", _CHILD, LARGE.hex()], stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
         with trio.fail_after(15):
@@ -384,10 +382,15 @@ async def test_an_address_that_is_wrong_is_named(listen: str) -> None:
 
 
 async def test_a_node_behind_a_wildcard_publishes_what_it_announces() -> None:
-    async with open_transport(
-        seed=SMALL, listen=["/ip4/0.0.0.0/tcp/0"], announce=["/ip4/127.0.0.1/tcp/0", "/dns4/a.example/tcp/4001"],
-        allowed=anyone,
-    ) as a, node(LARGE, listen="/ip4/0.0.0.0/tcp/0") as b:
+    async with (
+        open_transport(
+            seed=SMALL,
+            listen=["/ip4/0.0.0.0/tcp/0"],
+            announce=["/ip4/127.0.0.1/tcp/0", "/dns4/a.example/tcp/4001"],
+            allowed=anyone,
+        ) as a,
+        node(LARGE, listen="/ip4/0.0.0.0/tcp/0") as b,
+    ):
         assert a.addresses[1] == f"/dns4/a.example/tcp/4001/p2p/{peer_name(a.public)}"
         assert b.addresses == ()
         await b.dial(a.addresses[0])
@@ -419,8 +422,16 @@ async def test_a_failed_dial_does_not_stand_in_the_way_of_the_next() -> None:
             assert await told(a) == Up(b.public, False, address)
 
 
-@pytest.mark.parametrize("address", ["", "junk", HERE, f"/ip4/127.0.0.1/udp/1/p2p/{peer_name(PublicKey(bytes(32)))}",
-                                     "/ip4/127.0.0.1/tcp/1/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "junk",
+        HERE,
+        f"/ip4/127.0.0.1/udp/1/p2p/{peer_name(PublicKey(bytes(32)))}",
+        "/ip4/127.0.0.1/tcp/1/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+    ],
+)
 async def test_an_address_that_cannot_be_dialled_is_named(address: str) -> None:
     async with node(SMALL) as a:
         with pytest.raises(DialError):

@@ -56,7 +56,7 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
 
 
 def within(name: str, allowed: set[str]) -> bool:
-    return any(name == prefix or name.startswith(f"{prefix}.") or name.startswith(f"{prefix}_") for prefix in allowed)
+    return any(name == prefix or name.startswith((f"{prefix}.", f"{prefix}_")) for prefix in allowed)
 
 
 def floor_of(relative: str) -> str:

@@ -1,0 +1,328 @@
+"""The commands as a person types them: a founding, records, files by hand, and every way to get it wrong."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node.cli import main
+
+pytestmark = pytest.mark.live
+SECRET = "correct horse"
+
+
+class Shell:
+    """Runs commands in one folder."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str] | None = None) -> None:
+        self.folder = folder
+        self.capsys = capsys
+
+    def __call__(self, *words: object, secret: str | None = None) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        argv = [str(word) for word in words]
+        reading = None
+        if secret is not None:
+            reading, writing = os.pipe()
+            os.write(writing, secret.encode() + b"\n")
+            os.close(writing)
+            argv += ["--passphrase-fd", str(reading)]
+        done = subprocess.run(
+            [sys.executable, "-m", "node.cli", *argv], capture_output=True, text=True, check=False, cwd=self.folder,
+            pass_fds=[reading] if reading is not None else [], stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        if reading is not None:
+            os.close(reading)
+        return done.returncode, done.stdout, done.stderr
+
+    def ok(self, *words: object, secret: str | None = None) -> str:
+        """Standard output of a command that must succeed."""
+        status, out, err = self(*words, secret=secret)
+        assert status == 0, (words, status, out, err)
+        return out
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """Two agencies, two homes that know each other's certificates, one officer, three records in home `a`."""
+    shell = Shell(tmp_path_factory.mktemp("founded"))
+    for name in ("mia", "scc"):
+        shell.ok(
+            "agency",
+            "new",
+            name,
+            "--title",
+            name.upper(),
+            "--key",
+            f"{name}.key",
+            "--kdf",
+            "interactive",
+            secret=SECRET,
+        )
+    shell.ok("charter", "draft", "mia.card", "scc.card", "--network", "test", "--threshold", "2", "-o", "draft")
+    shutil.copy(shell.folder / "draft", shell.folder / "copy")
+    shell.ok("charter", "sign", "draft", "--key", "mia.key", secret=SECRET)
+    shell.ok("charter", "sign", "copy", "--key", "scc.key", secret=SECRET)
+    shell.ok("charter", "merge", "draft", "copy", "-o", "charter")
+    for home, agency in (("a", "mia"), ("b", "scc")):
+        shell.ok("--home", home, "init", "--charter", "charter", "--name", f"hq-{agency}", "--agency", agency,
+                 "--listen", f"/ip4/127.0.0.1/tcp/{free_port()}", "--no-passphrase")  # fmt: skip
+    shell.ok("officer", "new", "--name", "Z. Tosheva", "--agency", "mia", "--unit", "imt-4", "-o", "tosheva.key",
+             "--kdf", "interactive", secret=SECRET)  # fmt: skip
+    shell.ok("--home", "a", "certify", "a/node.card", "tosheva.card", "--key", "mia.key", secret=SECRET)
+    shell.ok("--home", "b", "certify", "b/node.card", "--key", "scc.key", secret=SECRET)
+    shell.ok(
+        "--home", "a", "unit", "imt-4", "--title", "Team 4", "--region", "UZ-SU", "--key", "mia.key", secret=SECRET
+    )
+    for home, other in (("a", "b"), ("b", "a")):
+        shell.ok("--home", home, "invite", "-o", f"{home}.invitation")
+        shell.ok("--home", other, "join", f"{home}.invitation")
+    shell.ok("--home", "a", "add", "seizure", "region=UZ-SU", "place=Сариосиё", "items[0].substance=heroin",
+             "items[0].amount=24.350", "items[0].unit=kg", "--key", "tosheva.key", secret=SECRET)  # fmt: skip
+    (shell.folder / "more.jsonl").write_text('{"region": "UZ-TK", "n": 1}\n{"region": "UZ-SA", "mass_g": 2.5}\n')
+    shell.ok("--home", "a", "add", "seizure", "--file", "more.jsonl", "--key", "tosheva.key", secret=SECRET)
+    shell.ok("--home", "a", "export", "ledger.bundle")
+    return shell
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_founding_leaves_a_verified_charter(founded: Shell) -> None:
+    answer = json.loads(founded.ok("charter", "verify", "charter", "--json"))
+    assert answer["valid"] is True
+    shown = json.loads(founded.ok("charter", "show", "charter", "--json"))
+    assert [agency["name"] for agency in shown["agencies"]] == ["mia", "scc"]
+    assert founded("charter", "verify", "draft")[0] == 1  # one signature only
+
+
+def test_record_is_found_shown_and_logged(founded: Shell) -> None:
+    found = json.loads(founded.ok("--home", "a", "find", "sariosiyo", "--json"))["hits"]
+    assert [hit["fields"]["items"] for hit in found] == [[{"amount": "24.350", "substance": "heroin", "unit": "kg"}]]
+    shown = json.loads(founded.ok("--home", "a", "show", found[0]["short"], "--json"))
+    assert shown["author"]["name"] == "Z. Tosheva"
+    founded.ok("--home", "a", "step", shown["short"], "comment", "text=seen", "--key", "tosheva.key", secret=SECRET)
+    again = json.loads(founded.ok("--home", "a", "show", shown["id"][:8], "--json"))
+    assert [step["fields"] for step in again["steps"]] == [{"text": "seen"}]
+    assert "UZ-SA" in founded.ok("--home", "a", "log", "--limit", "10")
+    assert "Tosheva" in founded.ok("--home", "a", "who", "tosheva")
+
+
+def test_fraction_is_kept_as_it_was_written(founded: Shell) -> None:
+    hit = json.loads(founded.ok("--home", "a", "find", "UZ-SA", "--json"))["hits"][0]
+    assert hit["fields"]["mass_g"] == "2.5"
+
+
+def test_find_ends_with_1_when_nothing_is_known(founded: Shell) -> None:
+    status, out, err = founded("--home", "a", "find", "nosuchword")
+    assert (status, out) == (1, "")
+    assert "none known here" in err
+
+
+def test_audit_of_bundle_and_home_is_sound_and_agrees(founded: Shell) -> None:
+    bundle = json.loads(founded.ok("audit", "ledger.bundle", "--charter", "charter", "--json"))
+    assert bundle["verdict"] == "sound"
+    assert bundle["faults"] == []
+    assert bundle["entries"] == bundle["signatures"] == 7  # three certificates, a unit, three records
+    founded.ok("--home", "a", "export", "now.bundle")
+    now = json.loads(founded.ok("audit", "now.bundle", "--charter", "charter", "--json"))
+    home = json.loads(founded.ok("audit", "a", "--charter", "charter", "--json"))
+    assert home["root"] == now["root"]
+    assert home["verdict"] == "sound"
+
+
+def test_bundle_is_imported_once_and_repeats_harmlessly(founded: Shell, tmp_path: Path) -> None:
+    home = tmp_path / "b"
+    shutil.copytree(founded.folder / "b", home)
+    first = json.loads(founded.ok("--home", home, "import", "ledger.bundle", "--json"))
+    assert first["admitted"] == 3
+    second = json.loads(founded.ok("--home", home, "import", "ledger.bundle", "--json"))
+    assert (second["admitted"], second["duplicates"]) == (0, 7)
+
+
+def test_export_for_another_nodes_heads_holds_only_what_it_lacks(founded: Shell, tmp_path: Path) -> None:
+    founded.ok("--home", "b", "heads", "-o", tmp_path / "heads")
+    answer = json.loads(founded.ok("--home", "a", "export", tmp_path / "part", "--for", tmp_path / "heads", "--json"))
+    whole = json.loads(founded.ok("--home", "a", "export", tmp_path / "whole", "--json"))
+    assert 0 < answer["entries"] < whole["entries"]
+    home = tmp_path / "b"
+    shutil.copytree(founded.folder / "b", home)
+    assert (
+        json.loads(founded.ok("--home", home, "import", tmp_path / "part", "--json"))["admitted"] == answer["entries"]
+    )
+
+
+def test_a_thousand_damaged_bundles_are_refused_and_change_nothing(
+    founded: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "b"
+    shutil.copytree(founded.folder / "b", home)
+    good = (founded.folder / "ledger.bundle").read_bytes()
+    root = root_of(home, capsys)
+    rng = random.Random(1000)
+    path = tmp_path / "damaged"
+    named = 0
+    for _ in range(1000):
+        damaged = bytearray(good)
+        damaged[rng.randrange(len(good))] ^= 1 << rng.randrange(8)
+        path.write_bytes(bytes(damaged))
+        status = main(["--home", str(home), "import", str(path)])
+        error = capsys.readouterr().err
+        assert status in (10, 11, 12, 13), (status, error)
+        assert error.startswith("hamkor: ")
+        assert error.count("\n") == 1
+        named += "entry" in error
+    assert named > 500  # most damage lies in an entry, and the message says in which
+    assert root_of(home, capsys) == root
+
+
+def root_of(home: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["--home", str(home), "status", "--json"]) == 0
+    return str(json.loads(capsys.readouterr().out)["root"])
+
+
+def own_copy(founded: Shell, folder: Path) -> Path:
+    """A home of the test's own, and the officer's key with its mark beside it."""
+    shutil.copytree(founded.folder / "a", folder / "a")
+    for name in ("tosheva.key", "tosheva.key.mark"):
+        shutil.copy(founded.folder / name, folder / name)
+    return folder / "a"
+
+
+def damage_nothing(_: Path) -> None:
+    pass
+
+
+def make_port_busy(home: Path) -> None:
+    text = (home / "hamkor.toml").read_text()
+    address = text.split('listen = ["')[1].split('"')[0]
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", int(address.rsplit("/", 1)[1])))
+    listener.listen()
+    BUSY.append(listener)
+
+
+BUSY: list[socket.socket] = []
+
+
+def swap_charter(home: Path) -> None:
+    from tests.cluster import charter_file
+
+    (home / "charter").write_bytes(charter_file("another"))
+
+
+def shrink_store(home: Path) -> None:
+    path = home / "hamkor.toml"
+    path.write_text(path.read_text().replace("store_mib_max = 0", "store_mib_max = 1"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "secret", "status", "says"),
+    [
+        (damage_nothing, ["add", "intel", "a=b", "--key", "tosheva.key"], "wrong", 4, "wrong passphrase"),
+        (lambda home: (home / "charter").unlink(), ["run"], None, 5, "no charter"),
+        (make_port_busy, ["run"], None, 7, "another process has that port"),
+        (swap_charter, ["run"], None, 5, "another network"),
+        (lambda home: (home / "hamkor.toml").write_text("listen = 3"), ["status"], None, 5, "list of addresses"),
+        (lambda home: (home / "hamkor.toml").write_text("= ="), ["status"], None, 5, "not valid TOML"),
+        (lambda home: (home / "hamkor.toml").unlink(), ["status"], None, 5, "no hamkor home"),
+        (damage_nothing, ["add", "intel", "a", "--key", "tosheva.key"], SECRET, 2, "FIELD=VALUE"),
+        (damage_nothing, ["add", "Intel", "a=b", "--key", "tosheva.key"], SECRET, 11, "a letter first"),
+        (damage_nothing, ["add", "intel", "a=b", "--key", "mia.key"], SECRET, 4, "needs a key of officer"),
+        (damage_nothing, ["add", "intel", "a=b", "--key", "nosuch.key"], SECRET, 4, "no key file"),
+        (damage_nothing, ["add", "intel", "a=b"], SECRET, 2, "whose key"),
+        (damage_nothing, ["import", "nosuch.bundle"], None, 3, "no bundle"),
+        (damage_nothing, ["import", "charter"], None, 11, "not a hamkor bundle"),
+        (damage_nothing, ["join", "charter"], None, 11, "invitation is expected"),
+        (damage_nothing, ["certify", "b/node.card", "--key", "mia.key"], SECRET, 2, "certifies its own"),
+        (damage_nothing, ["show", "xyz"], None, 11, "hexadecimal"),
+        (damage_nothing, ["peers"], None, 7, "stopped"),
+        (damage_nothing, ["frobnicate"], None, 2, "invalid choice"),
+        (damage_nothing, ["find"], None, 2, "required"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_one_clear_sentence_and_its_exit_status(
+    founded: Shell, tmp_path: Path, spoil: Callable[[Path], object], words: list[str], secret: str | None,
+    status: int, says: str,
+) -> None:  # fmt: skip
+    home = tmp_path / "a"
+    shutil.copytree(founded.folder / "a", home)
+    spoil(home)
+    found, _, error = founded("--home", home, *words, secret=secret)
+    while BUSY:
+        BUSY.pop().close()
+    assert says in error
+    assert found == status, error
+    assert error.startswith("hamkor: ")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_full_store_refuses_writes_and_loses_nothing(founded: Shell, tmp_path: Path) -> None:
+    home = own_copy(founded, tmp_path)
+    shrink_store(home)
+    big = tmp_path / "big.jsonl"
+    big.write_text("\n".join(json.dumps({"n": n, "text": "x" * 1500}) for n in range(900)))
+    status, _, error = founded(
+        "--home", home, "add", "intel", "--file", big, "--key", tmp_path / "tosheva.key", secret=SECRET
+    )
+    assert status == 6, error
+    assert "nothing was changed" in error or "full" in error
+    assert json.loads(founded.ok("audit", home, "--charter", "charter", "--json"))["verdict"] == "sound"
+
+
+def test_restored_home_refuses_to_sign(founded: Shell, tmp_path: Path) -> None:
+    home, old = own_copy(founded, tmp_path), tmp_path / "old"
+    shutil.copytree(home / "store", old)
+    founded.ok("--home", home, "add", "intel", "a=1", "--key", tmp_path / "tosheva.key", secret=SECRET)
+    founded.ok("--home", home, "add", "intel", "a=2", "--key", tmp_path / "tosheva.key", secret=SECRET)
+    shutil.rmtree(home / "store")
+    shutil.copytree(old, home / "store")
+    status, _, error = founded("--home", home, "add", "intel", "a=3", "--key", tmp_path / "tosheva.key", secret=SECRET)
+    assert status == 8
+    assert "restored from an older copy" in error
+    assert founded("--home", home, "find", "heroin")[0] == 0
+
+
+def test_batch_that_was_signed_but_not_handed_in_goes_first(founded: Shell, tmp_path: Path) -> None:
+    home = own_copy(founded, tmp_path)
+    before = tmp_path / "before"
+    shutil.copytree(home / "store", before)
+    founded.ok("--home", home, "add", "intel", "a=first", "--key", tmp_path / "tosheva.key", secret=SECRET)
+    shutil.rmtree(home / "store")
+    shutil.copytree(before, home / "store")  # as if the machine stopped between signing and storing
+    (home / "search.db").unlink()
+    founded.ok("--home", home, "add", "intel", "a=second", "--key", tmp_path / "tosheva.key", secret=SECRET)
+    for word in ("first", "second"):
+        assert len(json.loads(founded.ok("--home", home, "find", word, "--json"))["hits"]) == 1
+
+
+@pytest.mark.parametrize("source", ["nosuch", "mia.card", "a.invitation"])
+def test_audit_of_something_unreadable_ends_with_2(founded: Shell, source: str) -> None:
+    status, out, _ = founded("audit", source, "--charter", "charter", "--json")
+    assert status == 2 or json.loads(out)["verdict"] == "faulty"
+
+
+def test_help_of_every_command_shows_an_example() -> None:
+    from node.cli import EXTRAS, build_parser
+
+    parser = build_parser()
+    commands = next(action for action in parser._actions if hasattr(action, "choices") and action.choices)
+    assert isinstance(commands.choices, dict)
+    for name, command in commands.choices.items():
+        if name in EXTRAS:
+            continue
+        nested = [a for a in command._actions if isinstance(getattr(a, "choices", None), dict)]
+        for leaf in nested[0].choices.values() if nested else [command]:
+            assert "example: hamkor " in leaf.format_help(), name
