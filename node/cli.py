@@ -1,13 +1,13 @@
 """The `hamkor` command. This file knows the words; what they do is in `commands/`, loaded when it is asked for."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 EXTRAS: Final = {  # found by entry point, so that this package never imports them
     "demo": "eleven nodes on this machine play a case",
@@ -24,7 +24,10 @@ Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001  # a
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are one sentence, and say where help is."""
+    """Errors are one sentence, and say where help is; options are written in full."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"hamkor: {message}; see: {self.prog} --help\n")
@@ -33,17 +36,39 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser(words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks is no reason to stop
     try:
-        args = parser.parse_args(words)
-        return _call(args)
+        return _call(_parse(words))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # whoever read has had enough
+        _drop_output()
         return 0
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments. Where a command takes a list, options may stand between its items: argparse stops there."""
+    parser = build_parser(words)
+    args, rest = parser.parse_known_args(words)
+    more: tuple[str, type] | None = getattr(args, "more", None)
+    if rest and (more is None or any(word.startswith("-") and word != "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if more is not None:
+        name, kind = more
+        setattr(args, name, [*getattr(args, name), *map(kind, rest)])
+    return args
+
+
+def _drop_output() -> None:
+    """Whoever read has had enough: let what is still buffered go nowhere, quietly."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _call(args: argparse.Namespace) -> int:
@@ -55,11 +80,22 @@ def _call(args: argparse.Namespace) -> int:
             module, _, name = args.run.partition(":")
             run = getattr(import_module(f"node.commands.{module}"), name)
         return run(args)
-    except HamkorError as error:
+    except BrokenPipeError:
+        raise
+    except Exception as error:
         if os.environ.get("HAMKOR_DEBUG"):
             raise
-        sys.stderr.write(f"hamkor: {error}\n")
-        return error.exit_code
+        if isinstance(error, HamkorError):
+            return _fail(str(error), error.exit_code)
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _fail(f"this should not happen ({what}); HAMKOR_DEBUG=1 shows where", HamkorError.exit_code)
+
+
+def _fail(message: str, status: int) -> int:
+    """One line on standard error; what a peer or a file name smuggled into it cannot steer the terminal."""
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(message.split()))
+    sys.stderr.write(f"hamkor: {line}\n")
+    return status
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -74,13 +110,27 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     _node(commands)
     _officer(commands)
     _auditor(commands)
+    chosen = _chosen(words)
     for name, summary in EXTRAS.items():
-        if name in words:
+        if name == chosen:
+            from importlib.metadata import entry_points  # costs as much as all the rest of the help
+
             for point in entry_points(group="hamkor.commands", name=name):
                 point.load()(commands)
         else:
             commands.add_parser(name, help=summary, add_help=False)
     return parser
+
+
+def _chosen(words: Sequence[str]) -> str | None:
+    """The command among `words`: the first that is neither an option nor the folder after --home."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--home":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _command(
@@ -98,8 +148,25 @@ def _command(
 
 
 def _group(commands: Commands, name: str, summary: str) -> Commands:
-    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"an example of each: hamkor {name} COMMAND --help",
+    )  # fmt: skip
     return parser.add_subparsers(metavar="COMMAND", required=True)
+
+
+def _list(
+    parser: argparse.ArgumentParser, name: str, kind: type, metavar: str, *, nargs: str = "+", text: str | None = None
+) -> None:
+    """A list of arguments, which options may interrupt; see `_parse`."""
+    parser.add_argument(name, nargs=nargs, type=kind, metavar=metavar, help=text)
+    parser.set_defaults(more=(name, kind))
+
+
+def _card(group: Commands, example: str) -> None:
+    parser = _command(group, "card", "agency:show_card", "show what a card says; make it again where it is lost", example)
+    parser.add_argument("card", type=Path, metavar="FILE", help="a card, or the key file that it lies beside")
+    _passphrase(parser)
 
 
 def _passphrase(parser: argparse.ArgumentParser, *, creates: bool = False) -> None:
@@ -119,17 +186,18 @@ def _agency(commands: Commands) -> None:
     )  # fmt: skip
     new.add_argument("name", help="short name: a-z, 0-9, '-'")
     new.add_argument("--title", required=True, help="full name")
-    new.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key file to make")
+    where = new.add_mutually_exclusive_group(required=True)
+    where.add_argument("--key", metavar="FILE", type=Path, help="the key file to make")
+    where.add_argument("-o", "--output", metavar="DIR", type=Path, help="the folder to make NAME.key and NAME.card in")
     _passphrase(new, creates=True)
-    card = _command(group, "card", "agency:show_card", "show what a card says", "hamkor agency card scc.card")
-    card.add_argument("card", type=Path)
+    _card(group, "hamkor agency card scc.key")
 
     group = _group(commands, "charter", "the root of trust that the founding agencies sign")
     draft = _command(
         group, "draft", "agency:draft", "draft a charter from the agencies' cards",
         "hamkor charter draft mia.card scc.card sss.card --network demo --threshold 2 -o charter",
     )  # fmt: skip
-    draft.add_argument("cards", nargs="+", type=Path, metavar="CARD")
+    _list(draft, "cards", Path, "CARD")
     draft.add_argument("--network", required=True, help="the network's name")
     draft.add_argument("--threshold", type=int, required=True, help="how many agencies the council needs")
     draft.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -139,12 +207,13 @@ def _agency(commands: Commands) -> None:
     )  # fmt: skip
     sign.add_argument("charter", type=Path)
     sign.add_argument("--key", metavar="FILE", type=Path, required=True)
+    sign.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a signed copy (default: in place)")
     _passphrase(sign)
     merge = _command(
         group, "merge", "agency:merge", "put together copies of a charter that were signed apart",
         "hamkor charter merge from-mia from-scc -o charter",
     )  # fmt: skip
-    merge.add_argument("charters", nargs="+", type=Path, metavar="CHARTER")
+    _list(merge, "charters", Path, "CHARTER")
     merge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     show = _command(group, "show", "agency:show_charter", "show what a charter says", "hamkor charter show charter")
     show.add_argument("charter", type=Path)
@@ -157,8 +226,14 @@ def _agency(commands: Commands) -> None:
         commands, "certify", "agency:certify", "certify nodes, officers or admins of your agency by their cards",
         "hamkor certify imt-4.card tosheva.card --key scc.key",
     )  # fmt: skip
-    certify.add_argument("cards", nargs="+", type=Path, metavar="CARD")
+    _list(certify, "cards", Path, "CARD")
     certify.add_argument("--key", metavar="FILE", type=Path, required=True, help="the agency's root key, or an admin's")
+    certify.add_argument("--rank", choices=("admin", "node", "officer"), help="instead of what the cards ask for")
+    certify.add_argument("--unit", help="instead of what the cards say; '' for none")
+    certify.add_argument(
+        "--role", action="append", choices=("officer", "coordinator", "auditor", "admin"),
+        help="instead of what the cards ask for; may be repeated",
+    )  # fmt: skip
     _passphrase(certify)
     unit = _command(
         commands, "unit", "agency:unit", "name a joint team and the regions it covers",
@@ -241,17 +316,17 @@ def _officer(commands: Commands) -> None:
     )  # fmt: skip
     new.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     _passphrase(new, creates=True)
-    card = _command(group, "card", "agency:show_card", "show what a card says", "hamkor officer card tosheva.card")
-    card.add_argument("card", type=Path)
+    _card(group, "hamkor officer card tosheva.key")
 
     add = _command(
         commands, "add", "officer:add", "write a record, or many from a file",
         "hamkor add seizure region=UZ-SU items[0].substance=heroin items[0].amount=2.5 --key tosheva.key",
     )  # fmt: skip
     add.add_argument("type", help="such as seizure, intel, alert, rfi")
-    add.add_argument(
-        "fields", nargs="*", metavar="FIELD=VALUE", help="name=text, a.b=text, a[0]=text, a:=JSON; - reads JSON"
-    )
+    _list(
+        add, "fields", str, "FIELD=VALUE", nargs="*",
+        text="name=text, a.b=text, a[0]=text, a[]=text (one more item), a:=JSON; - reads JSON",
+    )  # fmt: skip
     _fields_from(add)
     step = _command(
         commands, "step", "officer:step", "add to a record: a reply, an acknowledgement, a comment",
@@ -259,23 +334,20 @@ def _officer(commands: Commands) -> None:
     )  # fmt: skip
     step.add_argument("id")
     step.add_argument("step", help="such as reply, ack, comment")
-    step.add_argument("fields", nargs="*", metavar="FIELD=VALUE")
+    _list(step, "fields", str, "FIELD=VALUE", nargs="*", text="as for hamkor add; an ack needs none")
     _fields_from(step)
     show = _command(commands, "show", "officer:show", "show an entry, and what happened to it", "hamkor show 3fa9c1d")
     show.add_argument("id", help="the first digits of its id")
     find = _command(
-        commands,
-        "find",
-        "officer:find",
-        "find what holds all these words",
+        commands, "find", "officer:find", "find what holds all these words",
         "hamkor find geroin unit:imt-4 type:seizure",
-    )
-    find.add_argument("words", nargs="+")
+    )  # fmt: skip
+    _list(find, "words", str, "WORD")
     find.add_argument("--limit", type=int, default=20)
     log = _command(commands, "log", "officer:log", "entries as they came", "hamkor log --follow")
     log.add_argument("--key", metavar="KEY", help="one log only: a key's first digits, or a name")
     log.add_argument("--limit", type=int, default=20)
-    log.add_argument("--since", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq on)")
+    log.add_argument("--since", "--since-cursor", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq on)")
     log.add_argument("--follow", action="store_true", help="go on as new ones come")
     who = _command(
         commands, "who", "officer:who", "the certificates from a key or name up to the charter", "hamkor who tosheva"

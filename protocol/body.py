@@ -1,4 +1,4 @@
-"""Bodies of the other kinds: records, steps on them, nodes' addresses (SPEC.md 4.4). Shapes only.
+"""Bodies of the other kinds: records, steps on them, nodes' addresses (SPEC.md 4.5). Shapes only.
 
 A record or step may have fields and even top-level names that this program does not know: a newer peer wrote
 them; the bytes are kept as they came, names inside `fields` are shown, others are ignored.

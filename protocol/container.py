@@ -7,6 +7,7 @@ from typing import Final
 
 from keys.errors import FormatError
 from protocol.codec import Value, decode, encode
+from protocol.limits import ITEMS_MAX
 
 _PREFIX: Final = b"hamkor "
 _LINE_BYTES_MAX: Final = 40
@@ -18,8 +19,8 @@ def pack_file(kind: str, value: object) -> bytes:
     return _PREFIX + kind.encode() + b" 1\n" + encode(value)
 
 
-def unpack_file(raw: bytes, kind: str, *, size_max: int) -> Value:
-    """The value in a file of that kind, of at most `size_max` bytes after its first line.
+def unpack_file(raw: bytes, kind: str, *, size_max: int, items_max: int = ITEMS_MAX) -> Value:
+    """The value in a file of that kind: at most `size_max` bytes after its first line, `items_max` in one array.
 
     Raises FormatError on anything else, saying what it is instead.
     """
@@ -32,6 +33,6 @@ def unpack_file(raw: bytes, kind: str, *, size_max: int) -> Value:
     if version != "1":
         raise FormatError(f"this {kind} is of version {version}; this program reads version 1: update it")
     try:
-        return decode(raw[len(line) + 1 :], size_max=size_max)
+        return decode(raw[len(line) + 1 :], size_max=size_max, items_max=items_max)
     except FormatError as error:
         raise FormatError(f"this {kind} is cut short or damaged; copy it again ({error})") from None

@@ -44,7 +44,7 @@ def exactly(fields: Mapping[str, Value], names: Iterable[str], what: str) -> Non
 
 
 def text(fields: Mapping[str, Value], name: str, *, bytes_max: int = NAME_BYTES_MAX, empty: bool = False) -> str:
-    """Text of at most `bytes_max` bytes of UTF-8, without control characters (SPEC.md 4.5)."""
+    """Text of at most `bytes_max` bytes of UTF-8, without control characters (SPEC.md 4.6)."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value.encode()) > bytes_max or (not value and not empty):
         raise FormatError(f"{name} is text of {0 if empty else 1} to {bytes_max} bytes")
