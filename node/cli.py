@@ -35,19 +35,19 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks is no reason to stop
+    _prepare_output()
     try:
-        return _call(_parse(words))
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 2
+        status = _call(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where it can still be told that it failed
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        _drop_output()
+        _drop_output()  # whoever read has had enough
         return 0
+    except OSError as error:
+        _drop_output()
+        return _fail(f"the answer could not be written: {error.strerror}", 3)
+    return status
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -63,23 +63,37 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def _prepare_output() -> None:
+    """A letter that the terminal lacks is no reason to stop, nor is a stream that was closed before we began."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123  # for as long as we run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _drop_output() -> None:
-    """Whoever read has had enough: let what is still buffered go nowhere, quietly."""
+    """Let what is still buffered go nowhere, quietly."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
 
 
-def _call(args: argparse.Namespace) -> int:
+def _call(words: Sequence[str]) -> int:
+    """Carry out the command. Lets through what concerns the streams: BrokenPipeError, and OSError of the answer."""
     from keys.errors import HamkorError
 
     try:
+        args = _parse(words)
         run: Callable[[argparse.Namespace], int] = args.run
         if isinstance(args.run, str):
             module, _, name = args.run.partition(":")
             run = getattr(import_module(f"node.commands.{module}"), name)
         return run(args)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -87,6 +101,8 @@ def _call(args: argparse.Namespace) -> int:
             raise
         if isinstance(error, HamkorError):
             return _fail(str(error), error.exit_code)
+        if isinstance(error, OSError) and error.filename is None and error.strerror:
+            raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"this should not happen ({what}); HAMKOR_DEBUG=1 shows where", HamkorError.exit_code)
 
@@ -164,7 +180,8 @@ def _list(
 
 
 def _card(group: Commands, example: str) -> None:
-    parser = _command(group, "card", "agency:show_card", "show what a card says; make it again where it is lost", example)
+    summary = "show what a card says; make it again where it is lost"
+    parser = _command(group, "card", "agency:show_card", summary, example)
     parser.add_argument("card", type=Path, metavar="FILE", help="a card, or the key file that it lies beside")
     _passphrase(parser)
 
@@ -347,7 +364,9 @@ def _officer(commands: Commands) -> None:
     log = _command(commands, "log", "officer:log", "entries as they came", "hamkor log --follow")
     log.add_argument("--key", metavar="KEY", help="one log only: a key's first digits, or a name")
     log.add_argument("--limit", type=int, default=20)
-    log.add_argument("--since", "--since-cursor", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq on)")
+    log.add_argument(
+        "--since", "--since-cursor", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq)"
+    )
     log.add_argument("--follow", action="store_true", help="go on as new ones come")
     who = _command(
         commands, "who", "officer:who", "the certificates from a key or name up to the charter", "hamkor who tosheva"

@@ -5,6 +5,8 @@ answers are the same. An officer's key is used here and never reaches the daemon
 stands, and is handed signed rows.
 """
 
+import fcntl
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from keys import errors
-from keys.errors import BusyError, FormatError, HamkorError, LocalError
+from keys.errors import BusyError, FormatError, HamkorError, KeyFileError, LocalError
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
@@ -21,10 +23,13 @@ from node.submit import BATCH_MAX, Draft, pending_runs, run_request, sign_batch
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
 from protocol.frame import Run
+from protocol.limits import FRAME_BYTES_TARGET
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 _CONNECT_WAIT_S: Final = 5.0
 _ANSWER_WAIT_S: Final = 300.0  # a large bundle takes its time
+_HEADER_BYTES: Final = 400  # of an entry beside its body and refs, generously
+_REF_BYTES: Final = 34
 
 
 class Node(Protocol):
@@ -88,7 +93,10 @@ def _answers(
                         raise FormatError(
                             f"the node answers with {size} bytes; command line and node differ in version"
                         )
-                    answer = decode(file.read(size), size_max=ANSWER_BYTES_MAX)
+                    raw = file.read(size)
+                    if len(raw) < size:
+                        raise BusyError(f"the node behind {path} stopped in the middle of its answer; see its log")
+                    answer = decode(raw, size_max=ANSWER_BYTES_MAX)
                     if not isinstance(answer, dict):
                         raise FormatError("the node answers with something else than a map")
                     if isinstance(error := answer.get("error"), dict):
@@ -158,31 +166,68 @@ def is_alive(home: Home) -> bool:
     return False
 
 
+def mark_path(key_path: Path) -> Path:
+    """Where the high-water mark of a key file is."""
+    return key_path.with_name(key_path.name + ".mark")
+
+
 def write(
-    node: Node, signer: SigningKey, mark_path: Path, kind: str, drafts: Sequence[Draft],
+    node: Node, signer: SigningKey, key_path: Path, kind: str, drafts: Sequence[Draft],
     progress: Callable[[int], None] | None = None,
 ) -> list[EntryId]:  # fmt: skip
     """Sign `drafts` and hand them in, in batches; returns their ids once all are durable.
 
-    What an earlier run signed and could not hand in goes first. progress: told how many are done.
+    What an earlier run signed and could not hand in goes first. Two commands with one key take turns: signing at
+    the same place would fork the log. progress: told how many are done.
     Raises MarkError when the home was restored from an older copy, and AdmissionError when the node refuses.
     """
-    mark = Mark.open(mark_path, signer.public)
-    ids: list[EntryId] = []
-    while len(ids) < len(drafts):
-        place, network_id, time_ms = _prepare(node, signer.public, kind)
-        if mark.check(place.seq, place.prev) == "resubmit":
-            for run in pending_runs(mark):
-                node.submit(run)
-            continue
-        run, signed = sign_batch(
-            signer, network_id, mark, place, drafts[len(ids) : len(ids) + BATCH_MAX], max(wall_ms(), time_ms)
-        )
-        node.submit(run)
-        ids += signed
-        if progress is not None:
-            progress(len(ids))
+    with _alone(key_path):
+        mark = Mark.open(mark_path(key_path), signer.public)
+        ids: list[EntryId] = []
+        resubmitted = False
+        while len(ids) < len(drafts):
+            place, network_id, time_ms = _prepare(node, signer.public, kind)
+            if mark.check(place.seq, place.prev) == "resubmit":
+                if resubmitted:
+                    raise BusyError("the node took what was signed last, but its log did not grow; restart the node")
+                for run in pending_runs(mark):
+                    node.submit(run)
+                resubmitted = True
+                continue
+            stop = len(ids) + batch_size(drafts[len(ids) : len(ids) + BATCH_MAX])
+            run, signed = sign_batch(signer, network_id, mark, place, drafts[len(ids) : stop], max(wall_ms(), time_ms))
+            node.submit(run)
+            ids += signed
+            if progress is not None:
+                progress(len(ids))
     return ids
+
+
+def batch_size(drafts: Sequence[Draft]) -> int:
+    """How many of `drafts` go into one batch: one at least, then as many as fit in FRAME_BYTES_TARGET.
+
+    A batch that the control socket or the mark could not hold would be signed and then never be handed in.
+    """
+    size_bytes = 0
+    for count, (_, body, refs) in enumerate(drafts):
+        size_bytes += len(body) + _HEADER_BYTES + _REF_BYTES * len(refs)
+        if count and size_bytes > FRAME_BYTES_TARGET:
+            return count
+    return len(drafts)
+
+
+@contextmanager
+def _alone(key_path: Path) -> Iterator[None]:
+    """Only one process at a time signs with a key: others wait for it. The system drops the lock of a dead one."""
+    try:
+        descriptor = os.open(key_path, os.O_RDWR)  # never written; some file systems lock only what could be
+    except OSError as error:
+        raise KeyFileError(f"{key_path} cannot be locked for signing: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _prepare(node: Node, key: PublicKey, kind: str) -> tuple[Place, NetworkId, int]:

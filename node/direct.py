@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from keys.errors import BusyError
+from keys.errors import BusyError, HomeError
 from keys.keyfile import read_owner
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
@@ -56,11 +56,19 @@ class Direct:
         self._storage.close()
 
 
+def check_network(ledger: Ledger, home: Home) -> None:
+    """Raise HomeError when the store of a home is of another network than its charter."""
+    if ledger.network_id != home.charter().network_id:
+        raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
+
+
 def open_direct(home: Home) -> Direct:
     """Open the store of a home. Raises HomeError when another process has it, or there is none."""
     storage = open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max())
     try:
-        return Direct(storage, load(storage), Projection.open(home.search_path), home)
+        ledger = load(storage)
+        check_network(ledger, home)
+        return Direct(storage, ledger, Projection.open(home.search_path), home)
     except BaseException:
         storage.close()
         raise

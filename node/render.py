@@ -1,6 +1,12 @@
-"""Answers on a terminal: tables and pages for people, JSON for programs. Colour only where a person looks."""
+"""Answers on a terminal: tables and pages for people, JSON for programs. Colour only where a person looks.
+
+What others wrote cannot steer the terminal: whatever is printed here passes through `safe`, or as JSON with
+everything that is not printable escaped.
+"""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,17 +15,26 @@ from typing import Final
 from protocol.codec import Value
 
 _CELL_CHARS_MAX: Final = 60
+_LINE_CHARS_MAX: Final = 90
+# what json.dumps leaves as it is, though a terminal may act on it or hide it
+_UNSEEN: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _BOLD, _DIM, _RED, _END = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
 
 
 def print_json(value: object) -> None:
     """One JSON value on one line; byte strings as hexadecimal."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, sort_keys=True, default=_hex) + "\n")
+    ascii_only = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+    text = json.dumps(value, ensure_ascii=ascii_only, sort_keys=True, default=_hex)
+    sys.stdout.write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
     sys.stdout.flush()
 
 
 def say(text: str = "") -> None:
-    """One line."""
+    """One line, or several."""
+    _write(safe(text))
+
+
+def _write(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -31,7 +46,7 @@ def note(text: str) -> None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as they need to be; numbers to the right."""
-    cells = [[safe("" if cell is None else str(cell))[:_CELL_CHARS_MAX] for cell in row] for row in rows]
+    cells = [[_one_line("" if cell is None else str(cell))[:_CELL_CHARS_MAX] for cell in row] for row in rows]
     widths = [max(len(title), *(len(row[at]) for row in cells), 0) for at, title in enumerate(head)]
     numeric = [all(isinstance(row[at], int) or row[at] is None for row in rows) for at in range(len(head))]
 
@@ -42,10 +57,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         ]
         return "  ".join(parts).rstrip()
 
-    sys.stdout.write(_dim(line(head)) + "\n")
-    for row in cells:
-        sys.stdout.write(line(row) + "\n")
-    sys.stdout.flush()
+    _write("\n".join([_dim(line(head)), *map(line, cells)]))
 
 
 def when(time_ms: Value) -> str:
@@ -56,20 +68,27 @@ def when(time_ms: Value) -> str:
 
 
 def safe(text: str) -> str:
-    """Text without control characters: what a peer wrote cannot steer this terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
+    """Text without control characters, ends of lines excepted."""
+    letters = text.replace("\t", " ")
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in letters)
 
 
-def entry_line(entry: Mapping[str, Value]) -> str:
-    """One entry in one line, the newest words first."""
+def _one_line(text: str) -> str:
+    return " ".join(safe(text).split("\n"))
+
+
+def entry_line(entry: Mapping[str, Value]) -> None:
+    """One entry in one line: id, time, author, what it is, the beginning of what it says."""
     author = entry.get("author")
-    who = f"{author.get('agency')}/{author.get('unit') or author.get('name')}" if isinstance(author, dict) else "?"
+    who = "?"
+    if isinstance(author, dict):
+        who = f"{author.get('agency') or 'uncertified'}/{author.get('unit') or author.get('name') or author['key']}"
     status = entry.get("status")
     mark = "" if status == "ok" else _red(f" [{status}]")
     name = str(entry.get("type") or entry.get("kind"))
     gist = str(entry.get("note") or " ".join(_leaves(entry.get("fields"))))
-    head = f"{_bold(str(entry.get('short')))}  {when(entry.get('time_ms'))}  {who:<12} {name:<10}{mark}"
-    return f"{head} {safe(gist)[:90]}"
+    head = f"{_bold(str(entry.get('short')))}  {when(entry.get('time_ms'))}  {_one_line(who)[:24]:<12}"
+    _write(f"{head} {_one_line(name):<10}{mark} {_one_line(gist)[:_LINE_CHARS_MAX]}")
 
 
 def entry_page(entry: Mapping[str, Value], indent: str = "") -> None:
@@ -77,7 +96,7 @@ def entry_page(entry: Mapping[str, Value], indent: str = "") -> None:
     author = entry.get("author")
     status = str(entry.get("status"))
     title = f"{entry.get('type') or entry.get('kind')} {entry.get('id')}"
-    say(indent + _bold(title) + ("" if status == "ok" else _red(f"  {status.upper()}")))
+    _write(indent + _bold(title) + ("" if status == "ok" else _red(f"  {status.upper()}")))
     if isinstance(author, dict):
         unit = f", {author['unit']}" if author.get("unit") else ""
         say(
@@ -87,7 +106,8 @@ def entry_page(entry: Mapping[str, Value], indent: str = "") -> None:
     if entry.get("note"):
         say(f"{indent}  {entry['note']}")
     for name, value in _lines(entry.get("fields"), ""):
-        say(f"{indent}  {name}: {value}")
+        text = value.replace("\n", f"\n{indent}    ")  # what was written in lines cannot look like lines of ours
+        say(f"{indent}  {_one_line(name)}: {text}")
     steps = entry.get("steps")
     for step in steps if isinstance(steps, list) else []:
         if isinstance(step, dict):
@@ -115,7 +135,8 @@ def _hex(value: object) -> str:
 
 
 def _style(code: str, text: str) -> str:
-    return f"{code}{text}{_END}" if sys.stdout.isatty() else text
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"{code}{safe(text)}{_END}" if coloured else safe(text)
 
 
 def _bold(text: str) -> str:

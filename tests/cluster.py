@@ -12,12 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from node.client import request
-
 from keys.keyfile import KdfCost, KeyOwner, create_key_file
 from keys.signing import SigningKey
 from ledger.lmdb_store import open_lmdb
 from ledger.store import Ledger, create, load
+from node.client import request
 from node.home import Home, Settings, create_home, peer_id
 from node.submit import run_request
 from protocol.acts import Certify, encode_act
@@ -196,15 +195,31 @@ class Cluster:
 
     def write(self, node: Node, officer: SigningKey, bodies: Sequence[bytes]) -> dict[str, Value]:
         """An officer writes through a running node; returns the node's answer: what it says is durable."""
-        prepared = node.ask("prepare", key=officer.public)
-        assert isinstance(prepared, dict)
-        prev, seq = prepared["prev"], prepared["seq"]
-        place = Place(officer.public, seq, prev)  # type: ignore[arg-type]
-        network_id = bytes.fromhex(str(node.status()["network_id"]))
-        run = sign_run(network_id, officer, place, [("record", body) for body in bodies], 3)
-        answer = request(node.home.socket_path, run_request(run))
+        answer = request(node.home.socket_path, run_request(self._sign(node, officer, bodies)))
         assert isinstance(answer, dict)
         return answer
+
+    def write_ids(self, node: Node, officer: SigningKey, bodies: Sequence[bytes]) -> list[bytes]:
+        """Like `write`; returns the ids of the entries that the node has acknowledged."""
+        run = self._sign(node, officer, bodies)
+        answer = request(node.home.socket_path, run_request(run))
+        assert isinstance(answer, dict)
+        assert answer["admitted"] == len(bodies)
+        ids, place = [], run.place
+        for row in run.rows:
+            entry = open_row(row, place)
+            ids.append(bytes(entry.id))
+            place = entry.after
+        return ids
+
+    @staticmethod
+    def _sign(node: Node, officer: SigningKey, bodies: Sequence[bytes]) -> Run:
+        prepared = node.ask("prepare", key=officer.public)
+        assert isinstance(prepared, dict)
+        prev, seq, network_id = prepared["prev"], prepared["seq"], prepared["network_id"]
+        place = Place(officer.public, seq, prev)  # type: ignore[arg-type]
+        assert isinstance(network_id, bytes)
+        return sign_run(network_id, officer, place, [("record", body) for body in bodies], 3)
 
     def start(self, nodes: Sequence[Node] | None = None, *, linked: bool = True) -> None:
         """Start nodes and wait until they serve, and have links to all others that run."""

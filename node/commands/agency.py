@@ -2,18 +2,19 @@
 
 import argparse
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from keys.entropy import system_entropy
-from keys.errors import AdmissionError, UsageError
-from keys.keyfile import COSTS, KeyOwner, create_key_file
+from keys.errors import AdmissionError, KeyFileError, UsageError
+from keys.keyfile import COSTS, FILE_BYTES_MAX, MAGIC, KeyOwner, create_key_file, load_key_file, read_owner
 from keys.signing import SEED_BYTES, SigningKey
 from node.client import open_node, write
 from node.clock import wall_ms
 from node.commands.common import (
     card_path,
     home_of,
-    mark_path,
+    misuse,
     passphrase,
     read_card,
     read_file,
@@ -42,24 +43,35 @@ from protocol.limits import ADDRESSES_MAX, CHARTER_BYTES_MAX
 
 def new_agency(args: argparse.Namespace) -> int:
     """`agency new`."""
-    return _new_key(args, args.key, Card("agency", SigningKey.from_seed(bytes(32)).public, args.title, args.name))
+    path: Path = args.key or args.output / f"{args.name}.key"
+    return _new_key(args, path, "agency", args.title, args.name)
 
 
 def new_officer(args: argparse.Namespace) -> int:
     """`officer new`."""
     rank = "admin" if "admin" in args.role else "officer"
-    roles = tuple(sorted({"officer", *args.role}))
-    card = Card(rank, SigningKey.from_seed(bytes(32)).public, args.name, args.agency, args.unit, roles)
-    return _new_key(args, args.output, card)
+    return _new_key(args, args.output, rank, args.name, args.agency, args.unit, _roles(rank, args.role))
 
 
-def _new_key(args: argparse.Namespace, path: Path, form: Card) -> int:
+def _roles(rank: str, roles: Iterable[str]) -> tuple[str, ...]:
+    """The roles that a rank has beside those asked for."""
+    return tuple(sorted({*{"admin": ("admin", "officer"), "officer": ("officer",)}.get(rank, ()), *roles}))
+
+
+def _new_key(
+    args: argparse.Namespace, path: Path, rank: str, name: str, agency: str, unit: str = "",
+    roles: tuple[str, ...] = (),
+) -> int:  # fmt: skip
     signer = SigningKey.from_seed(system_entropy(SEED_BYTES))
-    card = Card(form.rank, signer.public, form.name, form.agency, form.unit, form.roles)
-    card_file = encode_card_file(card, signer)  # refuses bad names before anything is written
-    owner = KeyOwner(signer.public, card.rank, card.name, card.agency, card.unit)
-    create_key_file(path, signer, passphrase(args, card.name, new=True), owner, cost=COSTS[args.kdf])
-    rewrite(card_path(path), card_file)
+    card = Card(rank, signer.public, name, agency, unit, roles)
+    with misuse():
+        card_file = encode_card_file(card, signer)  # refuses bad names before anything is written
+    for taken in (path, card_path(path)):
+        if taken.exists():
+            raise KeyFileError(f"{taken} exists already; nothing was changed: choose another name")
+    owner = KeyOwner(signer.public, rank, name, agency, unit)
+    create_key_file(path, signer, passphrase(args, name, new=True), owner, cost=COSTS[args.kdf])
+    write_new(card_path(path), card_file)
     answer = {"key": signer.public.hex(), "key_file": str(path), "card": str(card_path(path))}
     if args.json:
         print_json(answer)
@@ -72,9 +84,13 @@ def _new_key(args: argparse.Namespace, path: Path, form: Card) -> int:
 
 
 def show_card(args: argparse.Namespace) -> int:
-    """`agency card`, `officer card`: takes a card, or the key file it lies beside."""
+    """`agency card`, `officer card`: takes a card, or the key file it lies beside; makes a lost card again."""
     path: Path = args.card
-    card = read_card(card_path(path) if path.suffix == ".key" else path)
+    if read_file(path, FILE_BYTES_MAX, "a card").startswith(MAGIC):
+        if not card_path(path).exists():
+            _make_card_again(args, path)
+        path = card_path(path)
+    card = read_card(path)
     if args.json:
         print_json(
             {name: getattr(card, name) for name in ("rank", "key", "name", "agency", "unit", "roles", "addresses")}
@@ -87,22 +103,30 @@ def show_card(args: argparse.Namespace) -> int:
     return 0
 
 
+def _make_card_again(args: argparse.Namespace, path: Path) -> None:
+    """From the key file, which knows all but the roles that were asked for and a node's addresses."""
+    owner = read_owner(path)
+    signer, _ = load_key_file(path, passphrase(args, f"{owner.name} ({path}), to make its card again"))
+    card = Card(owner.rank, signer.public, owner.name, owner.agency, owner.unit, _roles(owner.rank, ()))
+    write_new(card_path(path), encode_card_file(card, signer))
+
+
 def draft(args: argparse.Namespace) -> int:
     """`charter draft`."""
     cards = [read_card(path) for path in args.cards]
-    signed = draft_charter(
-        cards, network=args.network, threshold=args.threshold, founded_ms=wall_ms(), nonce=system_entropy(NONCE_BYTES)
-    )
+    nonce = system_entropy(NONCE_BYTES)
+    with misuse():
+        signed = draft_charter(cards, network=args.network, threshold=args.threshold, founded_ms=wall_ms(), nonce=nonce)
     write_new(args.output, encode_charter_file(signed))
     return _show(args, signed)
 
 
 def sign(args: argparse.Namespace) -> int:
-    """`charter sign`: adds a signature to the file."""
+    """`charter sign`: adds a signature to the file, or to a copy of it."""
     signed = _read_charter(args.charter)
     signer, _ = unlock(args, args.key, "agency")
     signed = sign_charter(signed, signer)
-    rewrite(args.charter, encode_charter_file(signed))
+    rewrite(args.output or args.charter, encode_charter_file(signed))
     return _show(args, signed)
 
 
@@ -134,9 +158,7 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"valid": True, "network_id": charter.network_id.hex()})
     else:
-        say(
-            f"valid: {charter.network}, signed by all {len(charter.agencies)} agencies; id {charter.network_id.hex()}"
-        )
+        say(f"valid: {charter.network}, signed by all {len(charter.agencies)} agencies; id {charter.network_id.hex()}")
     return 0
 
 
@@ -172,31 +194,43 @@ def certify(args: argparse.Namespace) -> int:
     cards = [read_card(path) for path in args.cards]
     home = home_of(args)
     signer, owner = unlock(args, args.key, "agency", "admin")
-    for card in cards:
-        if card.rank == "agency":
-            raise UsageError(f"{card.name} is an agency; agencies are named in the charter")
-        if card.agency != owner.agency:
-            raise UsageError(f"{card.name} is of {card.agency}; {owner.agency} certifies its own people and nodes only")
-    acts = [Certify(card.key, card.rank, card.name, card.agency, card.unit, card.roles) for card in cards]
-    with open_node(home) as node:
+    acts = [_certificate(args, card, owner) for card in cards]
+    with misuse():
         drafts = [("act", encode_act(act), ()) for act in acts]
-        ids = write(node, signer, mark_path(args.key), "act", drafts)
+    with open_node(home) as node:
+        ids = write(node, signer, args.key, "act", drafts)
     if args.json:
-        print_json({"ids": ids, "certified": [card.key for card in cards]})
+        print_json({"ids": ids, "certified": [act.subject for act in acts]})
     else:
-        for card, known in zip(cards, ids, strict=True):
-            say(f"{known.hex()[:10]}  {owner.agency} certifies {card.rank} {card.name}")
+        for act, known in zip(acts, ids, strict=True):
+            roles = f" as {', '.join(act.roles)}" if act.roles else ""
+            say(f"{known.hex()[:10]}  {owner.agency} certifies {act.rank} {act.name}{roles}")
         say("new nodes need an invitation: hamkor invite -o FILE")
     return 0
 
 
+def _certificate(args: argparse.Namespace, card: Card, owner: KeyOwner) -> Certify:
+    """What the card asks for, or what the command says instead. Raises UsageError where it would have no effect."""
+    if card.rank == "agency":
+        raise UsageError(f"{card.name} is an agency; agencies are named in the charter")
+    if card.agency != owner.agency:
+        raise UsageError(f"{card.name} is of {card.agency}; {owner.agency} certifies its own people and nodes only")
+    rank = args.rank or card.rank
+    if owner.rank == "admin" and rank == "admin":
+        raise UsageError(f"{owner.name} is an admin; {card.name} can be made one with the agency's root key only")
+    roles = card.roles if args.role is None and rank == card.rank else _roles(rank, args.role or ())
+    unit = card.unit if args.unit is None else args.unit
+    return Certify(card.key, rank, card.name, card.agency, unit, roles)
+
+
 def unit(args: argparse.Namespace) -> int:
     """`unit`."""
-    body = encode_act(Unit(args.unit, args.title, tuple(sorted(set(args.region)))))
+    with misuse():
+        body = encode_act(Unit(args.unit, args.title, tuple(sorted(set(args.region)))))
     home = home_of(args)
     signer, _ = unlock(args, args.key, "agency", "admin")
     with open_node(home) as node:
-        ids = write(node, signer, mark_path(args.key), "act", [("act", body, ())])
+        ids = write(node, signer, args.key, "act", [("act", body, ())])
     if args.json:
         print_json({"ids": ids})
     else:

@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from keys.errors import HomeError, LocalError, RemoteError
+from keys.errors import FormatError, HamkorError, LocalError
 from keys.signing import verify
 from ledger.audit import Report, audit_bundle, audit_storage
 from ledger.lmdb_store import open_lmdb
 from node.client import open_node
 from node.commands.common import home_of, read_file
 from node.home import SETTINGS
-from node.render import print_json, say, table
+from node.render import note, print_json, say, table
+from protocol.bundle import MAGIC
 from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.limits import CHARTER_BYTES_MAX
 
@@ -27,11 +28,10 @@ def audit(args: argparse.Namespace) -> int:
     try:
         charter = verify_charter(decode_charter_file(read_file(args.charter, CHARTER_BYTES_MAX, "a charter")))
         report = _audit(args.source, charter)
-    except (HomeError, LocalError, RemoteError) as error:
+    except HamkorError as error:
         if args.json:
             print_json({"verdict": "unreadable", "why": str(error)})
-        else:
-            say(f"unreadable: {error}")
+        note(f"hamkor: unreadable: {error}")
         return UNREADABLE
     found = report.to_json()
     if args.json:
@@ -60,6 +60,9 @@ def _audit(source: Path, charter: Charter) -> Report:
                 storage.close()
         try:
             with source.open("rb") as file:
+                if file.read(len(MAGIC)) != MAGIC:
+                    raise FormatError(f"{source} is no hamkor bundle, nor a home")
+                file.seek(0)
                 return audit_bundle(file, charter, verify_many)
         except OSError as error:
             raise LocalError(f"{source} cannot be read: {error.strerror}") from None

@@ -4,10 +4,12 @@ import argparse
 import getpass
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from keys.errors import HomeError, KeyFileError, LocalError, UsageError
+from keys.errors import FormatError, HomeError, KeyFileError, LocalError, UsageError
 from keys.files import create_file, replace_file
 from keys.keyfile import KeyOwner, load_key_file
 from keys.signing import SigningKey
@@ -49,8 +51,28 @@ def write_new(path: Path, content: bytes) -> None:
         raise LocalError(f"{path} cannot be written: {error.strerror}") from None
 
 
+@contextmanager
+def misuse() -> Iterator[None]:
+    """What breaks a rule of the protocol here was typed by a person: FormatError becomes UsageError."""
+    try:
+        yield
+    except FormatError as error:
+        raise UsageError(str(error)) from None
+
+
+def check_target(path: Path, kind: str) -> None:
+    """Refuse to write over anything but an older file of that kind: it could be a key. Raises LocalError."""
+    start = f"hamkor {kind} ".encode()
+    found = start
+    with suppress(OSError), path.open("rb") as file:  # whatever is wrong with it shows when it is written
+        found = file.read(len(start))
+    if found != start:
+        raise LocalError(f"{path} exists and is no hamkor {kind}; nothing was changed: choose another name")
+
+
 def rewrite(path: Path, content: bytes) -> None:
-    """Write a file in place of an older one. Raises LocalError."""
+    """Write a hamkor file, in place of an older one of its kind if there is one. Raises LocalError."""
+    check_target(path, content.split(b" ", 2)[1].decode("ascii"))
     try:
         replace_file(path, content)
     except OSError as error:
@@ -65,15 +87,23 @@ def read_card(path: Path) -> Card:
 def passphrase(args: argparse.Namespace, what: str, *, new: bool = False) -> bytes:
     """The passphrase, from --passphrase-fd or by prompt; a new one is asked for twice."""
     if args.passphrase_fd is not None:
-        return _from_descriptor(args.passphrase_fd)
-    if not sys.stdin.isatty():
+        given = _from_descriptor(args.passphrase_fd)
+    elif not sys.stdin.isatty():
         raise UsageError("no terminal to ask for the passphrase on; give it with --passphrase-fd N")
-    given = getpass.getpass(f"Passphrase for {what}: ")
-    if new and given != getpass.getpass("Once more: "):
-        raise KeyFileError("the two passphrases differ; nothing was made")
+    else:
+        given = _ask(f"Passphrase for {what}: ")
+        if new and given != _ask("Once more: "):
+            raise KeyFileError("the two passphrases differ; nothing was made")
     if new and not given:
         raise KeyFileError("an empty passphrase protects nothing; nothing was made")
-    return given.encode()
+    return given
+
+
+def _ask(prompt: str) -> bytes:
+    try:
+        return getpass.getpass(prompt).encode("utf-8", "surrogateescape")
+    except EOFError:
+        raise UsageError("no passphrase was given") from None
 
 
 def _from_descriptor(descriptor: int) -> bytes:
@@ -81,8 +111,9 @@ def _from_descriptor(descriptor: int) -> bytes:
     try:
         while len(raw) <= _PASSPHRASE_BYTES_MAX and (part := os.read(descriptor, 1)) not in (b"", b"\n"):
             raw += part
-    except OSError as error:
-        raise UsageError(f"descriptor {descriptor} cannot be read: {error.strerror}") from None
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "there is no such descriptor"
+        raise UsageError(f"descriptor {descriptor} cannot be read: {why}") from None
     if len(raw) > _PASSPHRASE_BYTES_MAX:
         raise UsageError(f"the passphrase on descriptor {descriptor} is over {_PASSPHRASE_BYTES_MAX} bytes")
     return bytes(raw)
@@ -100,11 +131,8 @@ def unlock(args: argparse.Namespace, path: Path, *ranks: str) -> tuple[SigningKe
     return load_key_file(path, passphrase(args, f"{owner.name} ({path})"))
 
 
-def mark_path(key_path: Path) -> Path:
-    """Where the high-water mark of a key file is."""
-    return key_path.with_name(key_path.name + ".mark")
-
-
 def card_path(key_path: Path) -> Path:
-    """Where the card of a key file is."""
-    return key_path.with_suffix(".card")
+    """Where the card of a key file is: NAME.card beside NAME.key, else .card after the whole name."""
+    if key_path.suffix == ".key":
+        return key_path.with_suffix(".card")
+    return key_path.with_name(key_path.name + ".card")

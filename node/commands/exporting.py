@@ -1,11 +1,16 @@
 """Reading a home's ledger beside a running daemon, and writing parts of it as bundles."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
+from keys.errors import LocalError
 from keys.signing import PublicKey
 from ledger.lmdb_store import open_lmdb
 from ledger.store import Ledger, load
+from node.commands.common import check_target
+from node.direct import check_network
 from node.home import Home
 from protocol.bundle import BundleWriter
 from protocol.frame import encode_frame
@@ -17,7 +22,9 @@ def open_reader(home: Home) -> Iterator[Ledger]:
     """The ledger of a home, read-only; a daemon may be running."""
     storage = open_lmdb(home.store_path, readonly=True)
     try:
-        yield load(storage)
+        ledger = load(storage)
+        check_network(ledger, home)
+        yield ledger
     finally:
         storage.close()
 
@@ -40,4 +47,24 @@ def write_bundle(ledger: Ledger, put: Callable[[bytes], object], logs: Mapping[P
         if key in logs:
             writer.add(proof)
     writer.close()
+    return count
+
+
+def write_bundle_file(ledger: Ledger, path: Path, logs: Mapping[PublicKey, int]) -> int:
+    """`write_bundle` into a file, mode 0600, in place of an older bundle, wholly or not at all; durable then.
+
+    Raises LocalError: the disk, or a file of another kind that stands there.
+    """
+    check_target(path, "bundle")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+            count = write_bundle(ledger, file.write, logs)
+            file.flush()
+            os.fsync(file.fileno())  # a stick is pulled out as soon as the command ends
+        partial.replace(path)
+    except OSError as error:
+        raise LocalError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
     return count

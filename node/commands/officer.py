@@ -5,27 +5,30 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from keys.errors import FormatError, LocalError, UsageError
 from node.client import Node, open_node, write
-from node.commands.common import home_of, mark_path, unlock
+from node.commands.common import home_of, misuse, unlock
 from node.render import entry_line, entry_page, note, print_json, say, table, when
 from node.submit import Draft
 from protocol.body import encode_record, encode_step
 from protocol.codec import Value
 from protocol.entry import EntryId
 
+_INT_DIGITS_MAX: Final = 20  # 2^64 has as many
 INPUT_BYTES_MAX: Final = 256 * 1024 * 1024
-_PART: Final = re.compile(r"([^.\[\]]+)|\[(\d*)\]")
+_ID: Final = re.compile(r"[0-9a-f]{1,64}")
+_PART: Final = re.compile(r"([^.\[\]]+)|\[(\d{0,9})\]")
 _ITEMS_MAX: Final = 1000  # in one array given on the command line
 
 
 def add(args: argparse.Namespace) -> int:
     """`add`."""
-    bodies = [encode_record(args.type, fields) for fields in _all_fields(args)]
+    bodies = _bodies(args, partial(encode_record, args.type), empty=False)
     return _write(args, "record", [("record", body, ()) for body in bodies])
 
 
@@ -33,7 +36,7 @@ def step(args: argparse.Namespace) -> int:
     """`step`."""
     with open_node(home_of(args)) as node:
         record = _resolve(node, args.id)
-    bodies = [encode_step(record, args.step, fields) for fields in _all_fields(args)]
+    bodies = _bodies(args, partial(encode_step, record, args.step), empty=True)
     return _write(args, "step", [("step", body, (record,)) for body in bodies])
 
 
@@ -42,14 +45,14 @@ def _write(args: argparse.Namespace, kind: str, drafts: list[Draft]) -> int:
     path = args.key or (Path(os.environ["HAMKOR_KEY"]) if os.environ.get("HAMKOR_KEY") else None)
     if path is None:
         raise UsageError("whose key? give your key file with --key, or in HAMKOR_KEY")
-    signer, _ = unlock(args, path, "officer", "admin")
+    signer, _ = unlock(args, path, "officer")
 
     def progress(done: int) -> None:
         if sys.stderr.isatty() and len(drafts) > 1:
             sys.stderr.write(f"\r{done} of {len(drafts)}" + ("\n" if done == len(drafts) else ""))
 
     with open_node(home) as node:
-        ids = write(node, signer, mark_path(path), kind, drafts, progress)
+        ids = write(node, signer, path, kind, drafts, progress)
     if args.json:
         print_json({"ids": ids})
     else:
@@ -62,16 +65,26 @@ def _write(args: argparse.Namespace, kind: str, drafts: list[Draft]) -> int:
 
 def _resolve(node: Node, prefix: str) -> EntryId:
     """The record that is meant: itself, or the one that a step is on."""
-    found = node.ask("show", prefix=prefix)
+    found = node.ask("show", prefix=_digits(prefix))
     if not isinstance(found, dict):
-        raise LocalError(f"no entry here begins with {prefix}")
+        raise LocalError(f"no entry here begins with {prefix}; look for it with: hamkor find WORDS")
+    if found["kind"] not in ("record", "step"):
+        raise UsageError(f"{prefix} is of kind {found['kind']}; steps are added to records")
     return EntryId(bytes.fromhex(str(found.get("record") or found["id"])))
+
+
+def _digits(prefix: str) -> str:
+    """The first digits of an id, as a person may have copied them. Raises UsageError."""
+    digits = prefix.strip().lower()
+    if _ID.fullmatch(digits) is None:
+        raise UsageError(f"{prefix!r} is no id: an id is up to 64 of 0-9 and a-f")
+    return digits
 
 
 def show(args: argparse.Namespace) -> int:
     """`show`: exit 1 when nothing is known."""
     with open_node(home_of(args)) as node:
-        found = node.ask("show", prefix=args.id)
+        found = node.ask("show", prefix=_digits(args.id))
         if not isinstance(found, dict):
             _say_nothing(node, args, None)
             return 1
@@ -94,7 +107,7 @@ def find(args: argparse.Namespace) -> int:
         elif hits:
             for hit in hits:
                 if isinstance(hit, dict):
-                    say(entry_line(hit))
+                    entry_line(hit)
         else:
             _say_nothing(node, args, answer.get("not_heard"))
     return 0 if hits else 1
@@ -143,7 +156,7 @@ def _print_entry(args: argparse.Namespace, entry: Value) -> None:
     if args.json:
         print_json(entry)
     elif isinstance(entry, dict):
-        say(entry_line(entry))
+        entry_line(entry)
 
 
 def who(args: argparse.Namespace) -> int:
@@ -172,20 +185,32 @@ def who(args: argparse.Namespace) -> int:
 # -- fields -------------------------------------------------------------------------------------------
 
 
-def _all_fields(args: argparse.Namespace) -> list[dict[str, Value]]:
-    """The fields of each entry to write: from a file, standard input, or the words of the command."""
+def _bodies(args: argparse.Namespace, body: Callable[[Mapping[str, Value]], bytes], *, empty: bool) -> list[bytes]:
+    """The bodies of the entries to write: from a file, standard input, or the words of the command.
+
+    empty: whether there may be none of these, for one entry without fields. Nothing is written when any is wrong.
+    """
     words: list[str] = args.fields
     source = args.file or ("-" if words == ["-"] else None)
+    with misuse():
+        body({})  # the type or step, before any file is read
     if source is None:
-        if not words:
+        if not words and not empty:
             raise UsageError("no fields; give FIELD=VALUE, or --file FILE")
-        return [parse_fields(words)]
+        fields = parse_fields(words)
+        with misuse():
+            return [body(fields)]
     if words and words != ["-"]:
         raise UsageError("give fields on the command line or in a file, not both")
-    found = list(_read_json(source))
-    if not found:
+    bodies = []
+    for number, fields in enumerate(_read_json(source), 1):
+        try:
+            bodies.append(body(fields))
+        except FormatError as error:
+            raise FormatError(f"{source}, entry {number}: {error}; nothing was written") from None
+    if not bodies:
         raise UsageError(f"{source} holds no fields")
-    return found
+    return bodies
 
 
 def _read_json(source: str) -> Iterator[dict[str, Value]]:
@@ -202,33 +227,58 @@ def _read_json(source: str) -> Iterator[dict[str, Value]]:
         raise LocalError(f"{source} cannot be read: {error.strerror}") from None
     if len(text) > INPUT_BYTES_MAX:
         raise FormatError(f"{source} is over {INPUT_BYTES_MAX} bytes; cut it into parts")
+    if not text.strip():
+        return
     try:
         whole = [_parse_json(text)]
-    except json.JSONDecodeError:
-        whole = []
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    whole.append(_parse_json(line))
-                except json.JSONDecodeError as error:
-                    raise FormatError(f"{source}, line {number}: not JSON: {error.msg}") from None
+    except json.JSONDecodeError as mistake:
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):  # one object, over one line or many
+            raise FormatError(f"{source}, line {mistake.lineno}: not JSON: {mistake.msg}") from None
+        whole = [_parse_line(line, f"{source}, line {number}") for number, line in lines]
     for value in whole:
         if not isinstance(value, dict):
             raise FormatError(f"{source}: each entry is a JSON object of fields")
         yield value
 
 
-def _parse_json(text: str) -> Value:
-    """JSON in which a number with a fraction becomes the text that was written."""
+def _parse_line(line: str, where: str) -> Value:
     try:
-        value: Value = json.loads(text, parse_float=str, parse_constant=_refuse_constant)
+        return _parse_json(line)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{where}: not JSON: {error.msg}") from None
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def _parse_json(text: str) -> Value:
+    """JSON in which a number with a fraction becomes the text that was written. Raises also FormatError."""
+    try:
+        value: Value = json.loads(
+            text, parse_float=str, parse_int=_whole, parse_constant=_refuse_constant, object_pairs_hook=_once_each
+        )
     except RecursionError:
         raise FormatError("the JSON is nested too deeply") from None
     return value
 
 
+def _whole(digits: str) -> int:
+    if len(digits) > _INT_DIGITS_MAX:
+        raise FormatError(f"the number {digits[:24]}... is too large; write it as text")
+    return int(digits)
+
+
 def _refuse_constant(name: str) -> Value:
     raise FormatError(f"{name} is not a number that can be written")
+
+
+def _once_each(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+    """A JSON object in which no name comes twice: one of the two values would be lost in silence."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise FormatError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return fields
 
 
 def parse_fields(words: list[str]) -> dict[str, Value]:
@@ -244,7 +294,9 @@ def parse_fields(words: list[str]) -> dict[str, Value]:
             try:
                 value = _parse_json(text)
             except json.JSONDecodeError as error:
-                raise UsageError(f"{name}: {text!r} is not JSON: {error.msg}") from None
+                raise UsageError(f"{name}: {text!r} is not JSON: {error.msg}; for text write {name}=...") from None
+            except FormatError as error:
+                raise UsageError(f"{name}: {error}") from None
         _set(fields, name, value)
     return fields
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from keys.entropy import system_entropy
-from keys.errors import FormatError, LocalError, NetworkMismatchError
+from keys.errors import FormatError, HamkorError, HomeError, LocalError, NetworkMismatchError, UsageError
 from keys.keyfile import COSTS, KdfCost, KeyOwner, create_key_file, load_key_file
 from keys.signing import SEED_BYTES, PublicKey, SigningKey
-from node.client import open_node
-from node.commands.common import home_of, home_path, passphrase, read_file, rewrite, write_new
-from node.commands.exporting import open_reader, write_bundle
-from node.home import Home, Settings, create_home, dialable, write_settings
+from node.client import is_alive, open_node
+from node.commands.common import home_of, home_path, misuse, passphrase, read_file, rewrite, write_new
+from node.commands.exporting import open_reader, write_bundle_file
+from node.home import SETTINGS, Home, Settings, create_home, dialable, write_settings
 from node.render import print_json, say, table, when
 from protocol.card import Card, encode_card_file
 from protocol.charter import decode_charter_file, verify_charter
@@ -25,13 +25,17 @@ from protocol.limits import CHARTER_BYTES_MAX, INVITATION_BYTES_MAX
 
 NO_PASSPHRASE_COST: Final = KdfCost(1, 8192)  # the empty passphrase protects nothing: the file's mode does
 HEADS_BYTES_MAX: Final = 64 * 1024 * 1024
+_HEAD_BYTES: Final = 40  # a log's key (32) and its size (u64, big-endian)
 
 
 def init(args: argparse.Namespace) -> int:
     """`init`."""
-    from ledger.lmdb_store import open_lmdb
-    from ledger.store import create
-
+    path = home_path(args)
+    if (path / SETTINGS).exists():
+        raise HomeError(f"{path} is a hamkor home already; nothing was changed")
+    for address in [*(args.listen or ()), *args.announce]:
+        if not address.startswith("/"):
+            raise UsageError(f"{address!r} is no address; one looks like /ip4/192.0.2.7/tcp/4090")
     charter_file = read_file(args.charter, CHARTER_BYTES_MAX, "a charter")
     charter = verify_charter(decode_charter_file(charter_file))
     if charter.agency(args.agency) is None:
@@ -42,24 +46,37 @@ def init(args: argparse.Namespace) -> int:
     if args.listen:
         settings = replace(settings, listen=tuple(args.listen))
     card = Card("node", signer.public, args.name, args.agency, args.unit, (), dialable(settings, signer.public))
-    card_file = encode_card_file(card, signer)
+    with misuse():
+        card_file = encode_card_file(card, signer)
     secret = b"" if args.no_passphrase else passphrase(args, f"node {args.name}", new=True)
-    home = create_home(home_path(args), charter_file, settings)
+    home = create_home(path, charter_file, settings)
     owner = KeyOwner(signer.public, "node", args.name, args.agency, args.unit)
-    cost = NO_PASSPHRASE_COST if args.no_passphrase else COSTS[args.kdf]
-    create_key_file(home.key_path, signer, secret, owner, cost=cost)
-    write_new(home.card_path, card_file)
-    storage = open_lmdb(home.store_path)
     try:
-        create(storage, charter_file)
-    finally:
-        storage.close()
+        create_key_file(
+            home.key_path, signer, secret, owner, cost=NO_PASSPHRASE_COST if args.no_passphrase else COSTS[args.kdf]
+        )
+        write_new(home.card_path, card_file)
+        _create_store(home, charter_file)
+    except BaseException:
+        (path / SETTINGS).unlink()  # without its settings it is no home, and init can be tried again
+        raise
     if args.json:
         print_json({"home": str(home.path), "key": signer.public, "card": str(home.card_path)})
     else:
         say(f"home of node {args.name}: {home.path}")
         say(f"its card, for {args.agency} to certify: {home.card_path}")
     return 0
+
+
+def _create_store(home: Home, charter_file: bytes) -> None:
+    from ledger.lmdb_store import open_lmdb
+    from ledger.store import create
+
+    storage = open_lmdb(home.store_path)
+    try:
+        create(storage, charter_file)
+    finally:
+        storage.close()
 
 
 def join(args: argparse.Namespace) -> int:
@@ -71,7 +88,7 @@ def join(args: argparse.Namespace) -> int:
         raise NetworkMismatchError(
             f"the invitation is to network {theirs.hex()[:12]}, this home is of {home.charter().network_id.hex()[:12]}"
         )
-    with tempfile.NamedTemporaryFile(suffix=".bundle") as file, open_node(home) as node:
+    with tempfile.NamedTemporaryFile(dir=home.path, suffix=".bundle") as file, open_node(home) as node:
         file.write(invitation.bundle)
         file.flush()
         answer = node.ask("import", path=file.name)
@@ -82,7 +99,9 @@ def join(args: argparse.Namespace) -> int:
         print_json({"imported": answer, "peers": list(peers)})
     else:
         _say_imported(answer)
-        say(f"{len(peers)} addresses to dial are in {home.path / 'hamkor.toml'}")
+        say(f"{len(peers)} addresses to dial are in {home.path / SETTINGS}")
+        if is_alive(home):
+            say("the running node reads them when it is started again")
     return 0
 
 
@@ -121,9 +140,10 @@ def _unlock_node(args: argparse.Namespace, home: Home) -> SigningKey:
 
 
 def _only_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error in a group of tasks that ended together."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+    """What to tell of a group of tasks that ended together: our own error, if there is one, else the only one."""
+    ours, _ = group.split(HamkorError)
+    found: BaseException = ours or group
+    while isinstance(found, BaseExceptionGroup) and (ours is not None or len(found.exceptions) == 1):
         found = found.exceptions[0]
     return found
 
@@ -216,14 +236,7 @@ def export(args: argparse.Namespace) -> int:
     with open_reader(home) as ledger:
         known = _read_heads(args.peer, ledger.network_id) if args.peer else {}
         logs = {head.key: known.get(head.key, 0) for head in ledger.heads}
-        partial = args.file.with_name(args.file.name + ".part")
-        try:
-            with partial.open("wb") as file:
-                count = write_bundle(ledger, file.write, logs)
-            partial.replace(args.file)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise LocalError(f"{args.file} cannot be written: {error.strerror}") from None
+        count = write_bundle_file(ledger, args.file, logs)
         answer = {"file": str(args.file), "entries": count, "bytes": args.file.stat().st_size, "root": ledger.root()}
     if args.json:
         print_json(answer)
@@ -235,33 +248,28 @@ def export(args: argparse.Namespace) -> int:
 def heads(args: argparse.Namespace) -> int:
     """`heads`."""
     with open_reader(home_of(args)) as ledger:
-        listed = [[head.key, head.size] for head in ledger.heads]
+        listed = b"".join(head.key + head.size.to_bytes(8, "big") for head in ledger.heads)
+        count = len(listed) // _HEAD_BYTES
         rewrite(args.output, pack_file("heads", {"heads": listed, "network": ledger.network_id}))
     if args.json:
-        print_json({"file": str(args.output), "logs": len(listed)})
+        print_json({"file": str(args.output), "logs": count})
     else:
-        say(
-            f"{args.output}: {len(listed)} logs; where it is handed over: hamkor export FILE --for {args.output.name}"
-        )
+        say(f"{args.output}: {count} logs; where it is handed over: hamkor export FILE --for {args.output.name}")
     return 0
 
 
 def _read_heads(path: Path, network_id: bytes) -> Mapping[PublicKey, int]:
     value = unpack_file(read_file(path, HEADS_BYTES_MAX, "a heads file"), "heads", size_max=HEADS_BYTES_MAX)
     match value:
-        case {"heads": [*items], "network": bytes() as network}:
+        case {"heads": bytes() as listed, "network": bytes() as network} if len(listed) % _HEAD_BYTES == 0:
             if network != network_id:
-                raise NetworkMismatchError(f"{path} is of network {network.hex()[:12]}, not of this one")
-            known = {}
-            for item in items:
-                match item:
-                    case [bytes() as key, int() as size] if len(key) == 32 and size >= 0:
-                        known[PublicKey(key)] = size
-                    case _:
-                        raise FormatError(f"{path} is damaged")
-            return known
+                raise NetworkMismatchError(
+                    f"{path} is of network {network.hex()[:12]}, this home is of {network_id.hex()[:12]}"
+                )
+            heads = [listed[at : at + _HEAD_BYTES] for at in range(0, len(listed), _HEAD_BYTES)]
+            return {PublicKey(head[:32]): int.from_bytes(head[32:], "big") for head in heads}
         case _:
-            raise FormatError(f"{path} is damaged")
+            raise FormatError(f"{path} is damaged; write it again with: hamkor heads -o FILE")
 
 
 def import_bundle(args: argparse.Namespace) -> int:

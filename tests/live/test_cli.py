@@ -8,11 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from keys.errors import RemoteError
+from ledger.lmdb_store import open_lmdb
+from ledger.store import load
 from node.cli import main
+from node.submit import commit_bundle
 
 pytestmark = pytest.mark.live
 SECRET = "correct horse"
@@ -163,27 +168,46 @@ def test_export_for_another_nodes_heads_holds_only_what_it_lacks(founded: Shell,
     )
 
 
-def test_a_thousand_damaged_bundles_are_refused_and_change_nothing(
+def test_a_thousand_damaged_bundles_are_refused_and_change_nothing(founded: Shell, tmp_path: Path) -> None:
+    home = tmp_path / "b"
+    shutil.copytree(founded.folder / "b", home)
+    good = (founded.folder / "ledger.bundle").read_bytes()
+    rng = random.Random(1000)
+    path = tmp_path / "damaged"
+    named = 0
+    with closing(open_lmdb(home / "store")) as storage:
+        ledger = load(storage)
+        before = (ledger.root(), ledger.arrival())
+        for _ in range(1000):
+            damaged = bytearray(good)
+            damaged[rng.randrange(len(good))] ^= rng.randrange(1, 256)
+            path.write_bytes(bytes(damaged))
+            with pytest.raises(RemoteError) as refused:
+                commit_bundle(ledger, str(path))
+            named += "entry" in str(refused.value)
+        ledger = load(storage)
+        assert (ledger.root(), ledger.arrival()) == before
+    assert named > 500  # most damage lies in an entry, and the message says in which
+
+
+def test_damaged_bundle_is_refused_in_one_sentence_that_names_the_entry(
     founded: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "b"
     shutil.copytree(founded.folder / "b", home)
     good = (founded.folder / "ledger.bundle").read_bytes()
     root = root_of(home, capsys)
-    rng = random.Random(1000)
     path = tmp_path / "damaged"
-    named = 0
-    for _ in range(1000):
-        damaged = bytearray(good)
-        damaged[rng.randrange(len(good))] ^= 1 << rng.randrange(8)
-        path.write_bytes(bytes(damaged))
+    for at in range(20, len(good), len(good) // 40):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
         status = main(["--home", str(home), "import", str(path)])
         error = capsys.readouterr().err
         assert status in (10, 11, 12, 13), (status, error)
         assert error.startswith("hamkor: ")
         assert error.count("\n") == 1
-        named += "entry" in error
-    assert named > 500  # most damage lies in an entry, and the message says in which
+    path.write_bytes(good.replace(b"heroin", b"geroin", 1))
+    assert main(["--home", str(home), "import", str(path)]) == 12
+    assert "the signature of entry 0 of log" in capsys.readouterr().err
     assert root_of(home, capsys) == root
 
 
@@ -238,7 +262,7 @@ def shrink_store(home: Path) -> None:
         (lambda home: (home / "hamkor.toml").write_text("= ="), ["status"], None, 5, "not valid TOML"),
         (lambda home: (home / "hamkor.toml").unlink(), ["status"], None, 5, "no hamkor home"),
         (damage_nothing, ["add", "intel", "a", "--key", "tosheva.key"], SECRET, 2, "FIELD=VALUE"),
-        (damage_nothing, ["add", "Intel", "a=b", "--key", "tosheva.key"], SECRET, 11, "a letter first"),
+        (damage_nothing, ["add", "Intel", "a=b", "--key", "tosheva.key"], SECRET, 2, "a letter first"),
         (damage_nothing, ["add", "intel", "a=b", "--key", "mia.key"], SECRET, 4, "needs a key of officer"),
         (damage_nothing, ["add", "intel", "a=b", "--key", "nosuch.key"], SECRET, 4, "no key file"),
         (damage_nothing, ["add", "intel", "a=b"], SECRET, 2, "whose key"),
@@ -246,7 +270,31 @@ def shrink_store(home: Path) -> None:
         (damage_nothing, ["import", "charter"], None, 11, "not a hamkor bundle"),
         (damage_nothing, ["join", "charter"], None, 11, "invitation is expected"),
         (damage_nothing, ["certify", "b/node.card", "--key", "mia.key"], SECRET, 2, "certifies its own"),
-        (damage_nothing, ["show", "xyz"], None, 11, "hexadecimal"),
+        (damage_nothing, ["show", "xyz"], None, 2, "no id"),
+        (swap_charter, ["find", "heroin"], None, 5, "another network"),
+        (swap_charter, ["export", "never.bundle"], None, 5, "another network"),
+        (damage_nothing, ["export", "mia.key"], None, 3, "no hamkor bundle"),
+        (damage_nothing, ["invite", "-o", "mia.key"], None, 3, "no hamkor invitation"),
+        (damage_nothing, ["heads", "-o", "mia.card"], None, 3, "no hamkor heads"),
+        (damage_nothing, ["export", "never.bundle", "--for", "charter"], None, 11, "heads is expected"),
+        (damage_nothing, ["step", "0000000", "ack", "--key", "tosheva.key"], SECRET, 3, "no entry here begins"),
+        (damage_nothing, ["init", "--charter", "charter", "--name", "n", "--agency", "mia"], None, 5, "home already"),
+        (damage_nothing, ["log", "--follow"], None, 7, "stopped"),
+        (damage_nothing, ["log", "--limit", "0"], None, 2, "limit"),
+        (damage_nothing, ["who", "nobody here"], None, 1, "nobody known"),
+        (damage_nothing, ["certify", "mia.card", "--key", "mia.key"], SECRET, 2, "is an agency"),
+        (damage_nothing, ["certify", "tosheva.key", "--key", "mia.key"], SECRET, 11, "a hamkor card is expected"),
+        (damage_nothing, ["certify", "tosheva.card", "--key", "tosheva.key"], SECRET, 4, "needs a key of agency"),
+        (damage_nothing, ["certify", "b/node.card", "--key", "scc.key"], "", 4, "wrong passphrase"),
+        (damage_nothing, ["unit", "imt-4", "--title", "T", "--region", "surxon", "--key", "mia.key"], SECRET, 2,
+         "ISO 3166-2"),
+        (damage_nothing, ["charter", "sign", "charter", "--key", "tosheva.key"], SECRET, 4, "needs a key of agency"),
+        (damage_nothing, ["agency", "new", "A B", "--title", "T", "--key", "never.key"], SECRET, 2, "a-z"),
+        (damage_nothing, ["agency", "new", "mia", "--title", "T", "--key", "mia.key"], SECRET, 4, "exists already"),
+        (damage_nothing, ["agency", "new", "x", "--title", "T", "--key", "never.key"], "", 4, "empty passphrase"),
+        (damage_nothing, ["unit", "imt-4", "--title", "T", "--key", "mia.key"], None, 2, "--passphrase-fd"),
+        (damage_nothing, ["unit", "imt-4", "--title", "T", "--key", "mia.key", "--passphrase-fd", "99"], None, 2,
+         "cannot be read"),
         (damage_nothing, ["peers"], None, 7, "stopped"),
         (damage_nothing, ["frobnicate"], None, 2, "invalid choice"),
         (damage_nothing, ["find"], None, 2, "required"),
@@ -259,12 +307,15 @@ def test_what_goes_wrong_is_one_clear_sentence_and_its_exit_status(
     home = tmp_path / "a"
     shutil.copytree(founded.folder / "a", home)
     spoil(home)
+    keys = {path: path.read_bytes() for path in founded.folder.glob("*.key")}
     found, _, error = founded("--home", home, *words, secret=secret)
+    assert {path: path.read_bytes() for path in founded.folder.glob("*.key")} == keys
+    assert not list(founded.folder.glob("never*"))
     while BUSY:
         BUSY.pop().close()
     assert says in error
     assert found == status, error
-    assert error.startswith("hamkor: ")
+    assert status == 1 or error.startswith("hamkor: ")
     assert error.count("\n") == 1
     assert "Traceback" not in error
 
@@ -308,10 +359,48 @@ def test_batch_that_was_signed_but_not_handed_in_goes_first(founded: Shell, tmp_
         assert len(json.loads(founded.ok("--home", home, "find", word, "--json"))["hits"]) == 1
 
 
-@pytest.mark.parametrize("source", ["nosuch", "mia.card", "a.invitation"])
-def test_audit_of_something_unreadable_ends_with_2(founded: Shell, source: str) -> None:
-    status, out, _ = founded("audit", source, "--charter", "charter", "--json")
-    assert status == 2 or json.loads(out)["verdict"] == "faulty"
+@pytest.mark.parametrize(
+    ("source", "charter"),
+    [("nosuch", "charter"), ("mia.card", "charter"), ("a.invitation", "charter"), (".", "charter"),
+     ("ledger.bundle", "nosuch"), ("ledger.bundle", "draft"), ("ledger.bundle", "mia.card")],
+)  # fmt: skip
+def test_audit_of_something_unreadable_ends_with_2(founded: Shell, source: str, charter: str) -> None:
+    status, out, error = founded("audit", source, "--charter", charter, "--json")
+    assert status == 2
+    assert json.loads(out)["verdict"] == "unreadable"
+    assert error.startswith("hamkor: ")
+    assert error.count("\n") == 1
+
+
+def test_audit_of_a_damaged_bundle_ends_with_1_and_names_the_entry(founded: Shell, tmp_path: Path) -> None:
+    damaged = (founded.folder / "ledger.bundle").read_bytes().replace(b"heroin", b"geroin", 1)
+    (tmp_path / "damaged").write_bytes(damaged)
+    status, out, _ = founded("audit", tmp_path / "damaged", "--charter", "charter", "--json")
+    assert status == 1
+    answer = json.loads(out)
+    assert {"verdict", "logs", "entries", "signatures", "faults", "network", "root"} <= set(answer)
+    assert answer["verdict"] == "faulty"
+    assert all(set(fault) == {"kind", "key", "seq", "id", "detail"} for fault in answer["faults"])
+    assert "signature" in {fault["kind"] for fault in answer["faults"] if fault["seq"] == 0}
+    assert "FAULTY" in founded("audit", tmp_path / "damaged", "--charter", "charter")[1]
+
+
+def test_lost_card_is_made_again_from_its_key_and_no_key_is_written_over(founded: Shell, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    words = ("agency", "new", "sss", "--title", "Security", "--kdf", "interactive")
+    founded.ok(*words, "-o", tmp_path / "out", secret=SECRET)
+    before = json.loads(founded.ok("agency", "card", tmp_path / "out" / "sss.key", "--json"))
+    (tmp_path / "out" / "sss.card").unlink()
+    founded.ok("agency", "card", tmp_path / "out" / "sss.key", secret=SECRET)
+    assert json.loads(founded.ok("agency", "card", tmp_path / "out" / "sss.card", "--json")) == before
+    (tmp_path / "out" / "sss.key").unlink()
+    status, _, error = founded(*words, "-o", tmp_path / "out", secret=SECRET)  # another key with the old card
+    assert status == 4
+    assert "sss.card exists" in error
+    odd = tmp_path / "odd.card"  # a key file that is called like a card keeps its name
+    founded.ok(*words, "--key", odd, secret=SECRET)
+    assert odd.read_bytes().startswith(b"hamkor key ")
+    assert (tmp_path / "odd.card.card").read_bytes().startswith(b"hamkor card ")
 
 
 def test_help_of_every_command_shows_an_example() -> None:
