@@ -36,6 +36,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     _prepare_output()
+    status = 0
     try:
         status = _call(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where it can still be told that it failed
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         _drop_output()
-        return _fail(f"the answer could not be written: {error.strerror}", 3)
+        return status or _fail(f"the answer could not be written: {error.strerror}", 3)
     return status
 
 
@@ -82,7 +83,7 @@ def _drop_output() -> None:
 
 
 def _call(words: Sequence[str]) -> int:
-    """Carry out the command. Lets through what concerns the streams: BrokenPipeError, and OSError of the answer."""
+    """Carry out the command; errors become one sentence. Raises BrokenPipeError and KeyboardInterrupt."""
     from keys.errors import HamkorError
 
     try:
@@ -101,8 +102,6 @@ def _call(words: Sequence[str]) -> int:
             raise
         if isinstance(error, HamkorError):
             return _fail(str(error), error.exit_code)
-        if isinstance(error, OSError) and error.filename is None and error.strerror:
-            raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"this should not happen ({what}); HAMKOR_DEBUG=1 shows where", HamkorError.exit_code)
 

@@ -44,7 +44,7 @@ class Node(Protocol):
         """Hand in signed entries; returns once they are durable."""
 
     def follow(self, op: str, **fields: Value) -> Iterator[Value]:
-        """Items as they come, until the node stops."""
+        """Items as they come. Raises BusyError when the node stops."""
 
 
 def request(path: Path, fields: Mapping[str, Value]) -> Value:
@@ -73,6 +73,9 @@ class _Daemon:
         for answer in _answers(self._path, {"op": op, "follow": True, **fields}, wait_s=None):
             if "item" in answer:
                 yield answer["item"]
+            else:
+                return
+        raise BusyError("the node has stopped; what comes later is shown by: hamkor log")
 
 
 def _answers(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from keys.errors import LocalError
 from protocol.codec import Value
 
 _CELL_CHARS_MAX: Final = 60
@@ -25,8 +26,7 @@ def print_json(value: object) -> None:
     """One JSON value on one line; byte strings as hexadecimal."""
     ascii_only = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
     text = json.dumps(value, ensure_ascii=ascii_only, sort_keys=True, default=_hex)
-    sys.stdout.write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
-    sys.stdout.flush()
+    _write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def say(text: str = "") -> None:
@@ -35,8 +35,13 @@ def say(text: str = "") -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LocalError(f"the answer could not be written: {error.strerror}") from None
 
 
 def note(text: str) -> None:

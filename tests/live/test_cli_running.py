@@ -188,7 +188,13 @@ def test_offline_and_online(office: Office) -> None:
 
 def test_node_stops_cleanly_and_its_store_goes_on_without_it(office: Office) -> None:
     root = office.ok("status")["root"]
-    assert office.node.stop() == 0
+    with office.start("log", "--follow", "--limit", "1") as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline()
+        assert office.node.stop() == 0
+        _, error = follower.communicate(timeout=20)
+        assert (follower.returncode, error.count("\n")) == (7, 1)
+        assert "the node has stopped" in error
     stopped = office.ok("status")
     assert (stopped["root"], stopped["running"]) == (root, False)
     wrote = office.ok("add", "intel", "note=written while the node was stopped")

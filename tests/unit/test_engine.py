@@ -1,0 +1,370 @@
+"""Conversations between bare engines, wired by hand: no clock, no sockets, every output looked at."""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from keys.errors import StorageError
+from keys.signing import SigningKey
+from ledger.store import Ledger, create
+from node.engine.engine import MS, Engine, EngineSettings
+from node.engine.events import (
+    Commit,
+    CommitFailed,
+    Committed,
+    Disconnect,
+    Event,
+    Now,
+    Output,
+    PeerDown,
+    PeerUp,
+    Received,
+    Reply,
+    Send,
+    Submitted,
+    TimerFired,
+)  # fmt: skip
+from protocol.acts import Certify, encode_act
+from protocol.body import encode_record
+from protocol.entry import Place, open_row
+from protocol.frame import Run, encode_frame
+from protocol.message import Ack, Fork, Frame, Have, Hello, Ping, Same, Want, decode_message, encode_message
+from sim.disk import MemoryStorage
+from sim.world import found, key_of, sign_run
+
+NETWORK = "engine tests"
+NODES = [key_of(NETWORK, "node", number) for number in range(3)]
+OFFICERS = [key_of(NETWORK, "officer", number) for number in range(50)]
+CHARTER = found(NETWORK)
+
+
+def new_ledger() -> Ledger:
+    """A ledger that knows all nodes and officers."""
+    ledger = create(MemoryStorage(), CHARTER)
+    root = key_of(NETWORK, "mia")
+    acts = [("act", encode_act(Certify(key.public, "node", "n", "mia", "", ()))) for key in NODES]
+    acts += [("act", encode_act(Certify(key.public, "officer", "o", "mia", "", ("officer",)))) for key in OFFICERS]
+    ledger.apply(ledger.commit([(sign_run(ledger.charter, root, Place(root.public, 0, None), acts, 1),)]))
+    return ledger
+
+
+def records(ledger: Ledger, officer: SigningKey, count: int, text: str = "x") -> Run:
+    """The officer's next entries."""
+    head = ledger.heads.get(officer.public)
+    drafts = [("record", encode_record("intel", {"n": number, "text": text})) for number in range(count)]
+    return sign_run(ledger.charter, officer, Place(officer.public, head.size, head.id), drafts, 1)
+
+
+def branch(run: Run, at: int, officer: SigningKey, ledger: Ledger) -> Run:
+    """Another entry, validly signed, in the place of entry `at` of the run."""
+    place = run.place
+    for row in run.rows[:at]:
+        place = open_row(row, place).after
+    other = [("record", encode_record("intel", {"other": True}))]
+    return sign_run(ledger.charter, officer, place, other, 1)
+
+
+class Wire:
+    """Engines and what is between them. Messages and commits are carried out in order, at once."""
+
+    def __init__(self, count: int = 2, **settings: int) -> None:
+        self.ledgers = [new_ledger() for _ in range(count)]
+        self.engines = [
+            Engine(NODES[n].public, self.ledgers[n], Random(n), EngineSettings(**settings)) for n in range(count)
+        ]
+        self.queue: deque[tuple[int, Output]] = deque()
+        self.seen: list[tuple[int, Output]] = []
+        self.now = Now(0, 0)
+        self.hold: Callable[[int, Output], bool] = lambda _number, _output: False
+        self.held: list[tuple[int, Output]] = []
+
+    def feed(self, number: int, event: Event) -> list[Output]:
+        outputs = self.engines[number].handle(event, self.now)
+        self.queue += [(number, output) for output in outputs]
+        self.seen += [(number, output) for output in outputs]
+        return outputs
+
+    def link(self, one: int = 0, other: int = 1) -> None:
+        self.feed(one, PeerUp(NODES[other].public, inbound=False))
+        self.feed(other, PeerUp(NODES[one].public, inbound=True))
+
+    def pump(self) -> None:
+        while self.queue:
+            number, output = self.queue.popleft()
+            if self.hold(number, output):
+                self.held.append((number, output))
+            elif isinstance(output, Send):
+                target = next(n for n, key in enumerate(NODES) if key.public == output.peer)
+                self.feed(target, Received(NODES[number].public, output.message))
+            elif isinstance(output, Commit):
+                self.feed(number, Committed(output.batch, self.ledgers[number].commit(output.items)))
+
+    def wait(self, ms: int) -> None:
+        """Let time pass, firing timers as they come due."""
+        end = self.now.mono_ns + ms * MS
+        while True:
+            due = [deadline for engine in self.engines if (deadline := engine.deadline()) is not None]
+            if not due or min(due) > end:
+                break
+            self.now = Now(max(min(due), self.now.mono_ns), self.now.wall_ms)
+            for number, engine in enumerate(self.engines):
+                deadline = engine.deadline()
+                if deadline is not None and deadline <= self.now.mono_ns:
+                    self.feed(number, TimerFired())
+            self.pump()
+        self.now = Now(end, self.now.wall_ms + ms)
+
+    def sent(self, kind: type, number: int | None = None) -> list[object]:
+        """The messages of one kind that were sent, by one engine or by all."""
+        return [
+            message
+            for sender, output in self.seen
+            if isinstance(output, Send) and number in (None, sender)
+            and isinstance(message := decode_message(output.message), kind)
+        ]  # fmt: skip
+
+    def roots(self) -> set[bytes]:
+        return {ledger.root() for ledger in self.ledgers}
+
+
+def test_two_that_hold_the_same_say_hello_and_nothing_else() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    assert [type(decode_message(o.message)) for _, o in wire.seen if isinstance(o, Send)] == [Hello, Hello]
+
+
+def test_nothing_to_sync_costs_one_round_trip_and_under_300_bytes() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    wire.seen.clear()
+    wire.wait(40_000)
+    sizes = [len(o.message) for _, o in wire.seen if isinstance(o, Send)]
+    kinds = {type(decode_message(o.message)).__name__ for _, o in wire.seen if isinstance(o, Send)}
+    assert {"Digest", "Same"} <= kinds
+    assert max(sizes) < 150
+    assert len(wire.sent(Same)) >= 1
+
+
+def test_what_one_lacks_is_fetched_on_connecting() -> None:
+    wire = Wire()
+    for ledger, officers in zip(wire.ledgers, (OFFICERS[:5], OFFICERS[3:9]), strict=True):
+        for officer in officers[:2]:
+            ledger.apply(ledger.commit([(records(ledger, officer, 30),)]))
+    wire.link()
+    wire.pump()
+    assert len(wire.roots()) == 1
+    assert wire.ledgers[0].entries == 53 + 4 * 30
+
+
+def test_new_entry_is_pushed_after_its_commit_and_never_before() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    wire.seen.clear()
+    outputs = wire.feed(0, Submitted(7, (records(wire.ledgers[0], OFFICERS[0], 2),)))
+    assert [type(output) for output in outputs] == [Commit]
+    wire.wait(0)
+    assert wire.sent(Frame) == []
+    assert wire.sent(Have) == []
+    wire.pump()
+    assert [o.request for _, o in wire.seen if isinstance(o, Reply) and o.outcome is not None] == [7]
+    wire.wait(20)
+    assert len(wire.sent(Frame, 0)) == 1
+    assert len(wire.roots()) == 1
+    assert len(wire.sent(Ack, 1)) == 1
+    wire.wait(60_000)
+    assert len(wire.sent(Frame)) == 1  # each entry once per link
+
+
+def test_frame_is_acknowledged_only_once_it_is_durable() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    wire.hold = lambda number, output: number == 1 and isinstance(output, Commit)
+    wire.feed(0, Submitted(1, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+    wire.pump()
+    wire.wait(50)
+    assert len(wire.held) == 1
+    assert wire.sent(Ack, 1) == []
+
+
+def test_gap_is_asked_for() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    wire.hold = lambda number, output: (
+        number == 0 and isinstance(output, Send) and isinstance(decode_message(output.message), Frame)
+    )
+    wire.feed(0, Submitted(1, (records(wire.ledgers[0], OFFICERS[0], 3),)))
+    wire.pump()
+    wire.wait(20)
+    assert len(wire.held) == 1  # this frame is lost
+    wire.hold = lambda _number, _output: False
+    wire.feed(0, Submitted(2, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+    wire.pump()
+    wire.wait(20)
+    assert [want.logs[0][:2] for want in wire.sent(Want, 1) if isinstance(want, Want)] == [(OFFICERS[0].public, 0)]
+    assert len(wire.roots()) == 1
+
+
+def test_unacknowledged_frames_stay_within_the_window() -> None:
+    wire = Wire(window_bytes=60_000)
+    for officer in OFFICERS[:40]:
+        run = records(wire.ledgers[0], officer, 100, text=Random(officer.public).randbytes(150).hex())
+        wire.ledgers[0].apply(wire.ledgers[0].commit([(run,)]))
+    wire.hold = lambda number, output: (
+        number == 1 and isinstance(output, Send) and isinstance(decode_message(output.message), Ack)
+    )
+    wire.link()
+    wire.pump()
+    frames = [frame for frame in wire.sent(Frame, 0) if isinstance(frame, Frame)]
+    sizes = [len(frame.frame) for frame in frames]
+    assert sum(sizes[:-1]) < 60_000
+    assert len(wire.roots()) == 2
+    wire.hold = lambda _number, _output: False
+    wire.queue += wire.held
+    wire.pump()
+    assert len(wire.roots()) == 1
+
+
+def test_incremental_sync_costs_little_more_than_the_entries() -> None:
+    wire = Wire()
+    for ledger in wire.ledgers:
+        for officer in OFFICERS:
+            ledger.apply(ledger.commit([(records(ledger, officer, 20),)]))
+    news = [
+        records(wire.ledgers[0], officer, 2, text=Random(officer.public).randbytes(100).hex()) for officer in OFFICERS
+    ]
+    wire.ledgers[0].apply(wire.ledgers[0].commit([tuple(news)]))
+    wire.link()
+    wire.pump()
+    assert len(wire.roots()) == 1
+    spent = sum(len(o.message) for _, o in wire.seen if isinstance(o, Send))
+    assert spent < 1.5 * sum(len(row) for run in news for row in run.rows)
+
+
+def test_failed_disk_refuses_writes_until_a_commit_succeeds_again() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    outputs = wire.feed(0, Submitted(1, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+    commit = next(output for output in outputs if isinstance(output, Commit))
+    wire.queue.clear()
+    outputs = wire.feed(0, CommitFailed(commit.batch, StorageError("the disk is full")))
+    assert [(o.request, str(o.error)) for o in outputs if isinstance(o, Reply)] == [(1, "the disk is full")]
+    outputs = wire.feed(0, Submitted(2, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+    assert [type(output) for output in outputs] == [Reply]
+    wire.queue.clear()
+    wire.wait(6_000)  # the engine tries an empty commit, which succeeds
+    outputs = wire.feed(0, Submitted(3, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+    wire.pump()
+    assert wire.ledgers[0].heads.get(OFFICERS[0].public).size == 1
+
+
+def test_forged_frames_are_counted_and_end_in_a_ban() -> None:
+    wire = Wire(refusals_max=3)
+    wire.link()
+    wire.pump()
+    run = records(wire.ledgers[0], OFFICERS[0], 2)
+    forged = Run(run.key, 0, None, (run.rows[0], run.rows[1][:-1] + bytes([run.rows[1][-1] ^ 1])))
+    root = wire.ledgers[0].root()
+    for number in range(3):
+        frame = Frame(number, encode_frame([forged]))
+        wire.feed(0, Received(NODES[1].public, encode_message(frame)))
+        wire.pump()
+    assert wire.engines[0].peers[NODES[1].public].refusals == {"signature": 3}
+    assert any(isinstance(output, Disconnect) for _, output in wire.seen)
+    assert wire.engines[0].is_banned(NODES[1].public, wire.now)
+    assert wire.ledgers[0].root() == root
+    wire.feed(0, PeerDown(NODES[1].public, "dropped"))
+    outputs = wire.feed(0, PeerUp(NODES[1].public, inbound=True))
+    assert [type(output) for output in outputs] == [Disconnect]
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x00", b"\xff" * 40, b"\x91\xa4nope", b"\x92\xa5hello\x01"])
+def test_junk_is_counted(junk: bytes) -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    wire.feed(0, Received(NODES[1].public, junk))
+    assert wire.engines[0].peers[NODES[1].public].refusals.total() == 1
+
+
+def test_peer_of_another_network_is_dropped_at_once() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    outputs = wire.feed(0, Received(NODES[1].public, encode_message(Hello(bytes(32), bytes(32), 0))))
+    assert any(isinstance(output, Disconnect) for output in outputs)
+
+
+def test_silent_peer_is_pinged_then_dropped() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    wire.hold = lambda number, output: number == 1  # it hears, and says nothing
+    wire.wait(45_000)
+    assert wire.sent(Ping, 0)
+    assert any(isinstance(output, Disconnect) and number == 0 for number, output in wire.seen)
+
+
+def test_unanswered_want_is_asked_of_another_peer() -> None:
+    wire = Wire(count=3)
+    run = records(wire.ledgers[0], OFFICERS[0], 40)
+    for number in (0, 1):
+        wire.ledgers[number].apply(wire.ledgers[number].commit([(run,)]))
+    wire.hold = lambda number, output: (
+        number == 0 and isinstance(output, Send) and isinstance(decode_message(output.message), Frame)
+    )
+    wire.link(0, 2)
+    wire.pump()
+    assert wire.ledgers[2].heads.get(OFFICERS[0].public).size == 0
+    wire.link(1, 2)
+    wire.pump()
+    wire.wait(120_000)
+    assert wire.ledgers[2].heads.get(OFFICERS[0].public).size == 40
+
+
+def test_fork_is_proved_kept_and_known_to_all() -> None:
+    wire = Wire(count=3)
+    run = records(wire.ledgers[0], OFFICERS[0], 10)
+    rival = branch(run, 6, OFFICERS[0], wire.ledgers[0])
+    wire.ledgers[0].apply(wire.ledgers[0].commit([(run,)]))
+    short = Run(run.key, 0, None, run.rows[:6])
+    for number, held in ((1, [(short,), (rival,)]), (2, [(short,)])):
+        wire.ledgers[number].apply(wire.ledgers[number].commit(held))
+    assert wire.ledgers[1].heads.get(run.key).size == 7
+    wire.link(0, 1)
+    wire.pump()
+    wire.link(1, 2)
+    wire.pump()
+    wire.wait(90_000)
+    assert wire.sent(Fork)
+    for ledger in wire.ledgers:
+        assert [(key, seq) for key, seq, _ in ledger.forks()] == [(run.key, 6)]
+        head = ledger.heads.get(run.key)
+        assert (head.size, head.forked) == (6, True)
+    assert len(wire.roots()) == 1
+    assert wire.ledgers[0].entry_at(run.key, 9) is not None  # kept as evidence
+
+
+def test_fork_far_back_in_long_logs_is_found() -> None:
+    wire = Wire()
+    run = records(wire.ledgers[0], OFFICERS[0], 3000)
+    rival_start = branch(run, 1234, OFFICERS[0], wire.ledgers[0])
+    rest = [("record", encode_record("intel", {"n": number})) for number in range(900)]
+    after = open_row(rival_start.rows[0], rival_start.place).after
+    rival = sign_run(wire.ledgers[0].charter, OFFICERS[0], after, rest, 1)
+    shared = Run(run.key, 0, None, run.rows[:1234])
+    wire.ledgers[0].apply(wire.ledgers[0].commit([(run,)]))
+    for part in (shared, rival_start, rival):
+        wire.ledgers[1].apply(wire.ledgers[1].commit([(part,)]))
+    wire.link()
+    wire.pump()
+    wire.wait(90_000)
+    assert [ledger.heads.get(run.key).size for ledger in wire.ledgers] == [1234, 1234]
+    assert len(wire.roots()) == 1
