@@ -160,6 +160,8 @@ class Admission:
         try:
             for row in run.rows:
                 fact = read_row(row, key, seq, prev)
+                if fact.body is None and fact.space is None:
+                    raise AdmissionError("body", f"entry {seq} of log {_short(key)} comes without its body")
                 if fact.time_ms < time_ms:
                     raise AdmissionError("time", f"entry {seq} of log {_short(key)} is dated before its predecessor")
                 facts.append(fact)

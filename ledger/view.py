@@ -8,7 +8,19 @@ from typing import Final
 from keys.errors import FormatError
 from ledger.authority import Authority, Standing
 from ledger.store import Ledger
-from protocol.acts import Approve, Certify, Propose, Revoke, Unit, parse_act
+from protocol.acts import (
+    Admit,
+    Approve,
+    Certify,
+    Change,
+    Propose,
+    Rekey,
+    Remove,
+    Revoke,
+    Threshold,
+    Unit,
+    parse_act,
+)  # fmt: skip
 from protocol.body import parse_address, parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import Entry
@@ -106,6 +118,18 @@ def act_sentence(body: bytes) -> str:
         case Unit():
             return f"names unit {act.unit}, {act.title}, covering {', '.join(act.regions) or 'no region'}"
         case Propose():
-            return f"proposes to the council: {act.change}"
+            return f"proposes to the council: {_change(act.change)}"
         case Approve():
             return f"approves proposal {act.proposal.hex()[:12]}"
+
+
+def _change(change: Change) -> str:
+    match change:
+        case Admit():
+            return f"admit {change.agency.name} ({change.agency.title})"
+        case Rekey():
+            return f"give {change.name} the root key {change.key.hex()[:12]}"
+        case Remove():
+            return f"remove {change.name}"
+        case Threshold():
+            return f"let {change.threshold} agencies decide"
