@@ -19,10 +19,10 @@ from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
 from node.home import Home
-from node.submit import BATCH_MAX, Draft, pending_runs, run_request, sign_batch
+from node.submit import BATCH_MAX, pending_runs, run_request, sign_batch
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
-from protocol.frame import Run
+from protocol.frame import Draft, Run
 from protocol.limits import FRAME_BYTES_TARGET
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024

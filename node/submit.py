@@ -16,12 +16,11 @@ from ledger.ingest import Outcome
 from ledger.store import CommitResult, Ledger
 from protocol.bundle import read_bundle
 from protocol.codec import Value, decode, encode
-from protocol.entry import EntryId, NetworkId, Place, open_row, sign_row
-from protocol.frame import Run
+from protocol.entry import EntryId, NetworkId, Place
+from protocol.frame import Draft, Run, sign_run
 from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX
 from protocol.message import Frame
 
-Draft = tuple[str, bytes, tuple[EntryId, ...]]  # kind, body, refs
 BATCH_MAX = 500  # entries signed and submitted together
 _REQUEST_BYTES_MAX = 2 * FRAME_BYTES_MAX
 _STORE_PER_BUNDLE = 3  # bytes of store that a byte of a bundle may take, indices and spare pages included
@@ -37,15 +36,8 @@ def sign_batch(
     """
     if not 0 < len(drafts) <= FRAME_ENTRIES_MAX:
         raise LocalError(f"a batch is of 1 to {FRAME_ENTRIES_MAX} entries")
-    first, rows, ids = place, [], []
-    for kind, body, refs in drafts:
-        row = sign_row(signer, network_id, place, kind=kind, body=body, time_ms=time_ms, refs=refs)
-        entry = open_row(row, place)
-        rows.append(row)
-        ids.append(entry.id)
-        place = entry.after
-    run = Run(first.key, first.seq, first.prev, tuple(rows))
-    mark.advance(place.seq - 1, ids[-1], (encode(run_request(run)),), first_seq=first.seq)
+    run, ids = sign_run(signer, network_id, place, drafts, time_ms)
+    mark.advance(run.end - 1, ids[-1], (encode(run_request(run)),), first_seq=run.seq)
     return run, ids
 
 

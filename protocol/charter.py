@@ -108,10 +108,20 @@ def sign_charter(signed: SignedCharter, signer: SigningKey) -> SignedCharter:
 
 
 def merge_charters(first: SignedCharter, second: SignedCharter) -> SignedCharter:
-    """The signatures of two copies together. Raises NetworkMismatchError when the charters differ."""
+    """The signatures of two copies together; of two by one agency, the one that verifies.
+
+    Raises NetworkMismatchError when the charters differ.
+    """
     if first.charter != second.charter:
         raise NetworkMismatchError("these are two different charters; only copies of one charter can be merged")
-    return replace(first, signatures={**first.signatures, **second.signatures})
+    content = CONTEXT + first.charter.encode()
+    good = {
+        agency.name: signature
+        for copy in (first, second)
+        for agency in first.charter.agencies
+        if (signature := copy.signatures.get(agency.name)) and verify(agency.key, content, signature)
+    }
+    return replace(first, signatures={**second.signatures, **first.signatures, **good})
 
 
 def verify_charter(signed: SignedCharter) -> Charter:

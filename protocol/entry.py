@@ -83,6 +83,14 @@ def sign_row(
     refs: Sequence[EntryId] = (), space: bytes | None = None,
 ) -> bytes:  # fmt: skip
     """The row of a new entry at `place`, signed. refs may come in any order. Raises FormatError on a bad field."""
+    return sign_entry(signer, network_id, place, kind, body, time_ms, refs, space)[0]
+
+
+def sign_entry(
+    signer: SigningKey, network_id: NetworkId, place: Place, kind: str, body: bytes, time_ms: int,
+    refs: Sequence[EntryId], space: bytes | None = None,
+) -> tuple[bytes, EntryId]:  # fmt: skip
+    """Like `sign_row`; the row and the new entry's id. Cost: one signature and about 5 us."""
     ordered = sorted(set(refs))
     _check_fields(kind, time_ms, ordered, space, len(body))
     _check_place(place.seq, place.prev)
@@ -90,7 +98,7 @@ def sign_row(
         raise FormatError("the signing key is not the key of the log")
     header = make_header(place, ordered, kind, space, len(body), sha256(body).digest(), time_ms)
     signature = signer.sign(signed_bytes(network_id, header))
-    return bytes(pack([kind, time_ms, ordered, space, body, signature]))
+    return bytes(pack([kind, time_ms, ordered, space, body, signature])), entry_id(header, signature)
 
 
 def make_header(

@@ -7,21 +7,24 @@ A run is a stretch of one log: `seq` and `prev` place its first row, the rest fo
 an entry whose own signature verifies; everything before it in the run is proved by its chain of hashes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import zstandard
 
 from keys.errors import FormatError
-from keys.signing import PublicKey
+from keys.signing import PublicKey, SigningKey
 from protocol.codec import pack, unpack_row
-from protocol.entry import EntryId, Place
+from protocol.entry import EntryId, NetworkId, Place, sign_entry
 from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX, FRAME_RUNS_MAX, SEQ_MAX
 
 _PLAIN, _ZSTD = b"\x00", b"\x01"
 _ZSTD_BYTES_MIN = 512  # below this, compression saves less than it costs
 _ZSTD_WINDOW_LOG_MAX = 21  # 2 MiB: more than any frame, so no frame can ask for more memory
+
+
+Draft: TypeAlias = tuple[str, bytes, Sequence[EntryId]]  # kind, body, refs of an entry to be signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,19 @@ class Run:
     def end(self) -> int:
         """The seq after the last row."""
         return self.seq + len(self.rows)
+
+
+def sign_run(
+    signer: SigningKey, network_id: NetworkId, place: Place, drafts: Iterable[Draft], time_ms: int
+) -> tuple[Run, list[EntryId]]:
+    """`drafts` signed as the next entries at `place`, all with that time, and their ids. Raises FormatError."""
+    first, rows, ids = place, [], list[EntryId]()
+    for kind, body, refs in drafts:
+        row, known = sign_entry(signer, network_id, place, kind, body, time_ms, refs)
+        rows.append(row)
+        ids.append(known)
+        place = Place(place.key, place.seq + 1, known)
+    return Run(first.key, first.seq, first.prev, tuple(rows)), ids
 
 
 def encode_frame(runs: Sequence[Run], *, compress: bool = True) -> bytes:

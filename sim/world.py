@@ -50,8 +50,9 @@ from protocol.charter import (
     sign_charter,
     verify_charter,
 )  # fmt: skip
-from protocol.entry import EntryId, Place, open_row, sign_row
+from protocol.entry import EntryId, Place, open_row
 from protocol.frame import Run
+from protocol.frame import sign_run as sign_drafts
 from sim.disk import MemoryStorage
 
 MS: Final = 1_000_000
@@ -106,13 +107,8 @@ def found(name: str) -> bytes:
 def sign_run(
     charter: Charter, signer: SigningKey, place: Place, drafts: Iterable[tuple[str, bytes]], at_ms: int
 ) -> Run:
-    """Entries of one log, one after another."""
-    rows, first = [], place
-    for kind, body in drafts:
-        row = sign_row(signer, charter.network_id, place, kind=kind, body=body, time_ms=at_ms)
-        rows.append(row)
-        place = open_row(row, place).after
-    return Run(first.key, first.seq, first.prev, tuple(rows))
+    """Entries (kind, body) without refs, signed one after another."""
+    return sign_drafts(signer, charter.network_id, place, [(kind, body, ()) for kind, body in drafts], at_ms)[0]
 
 
 @dataclass(slots=True)

@@ -24,8 +24,9 @@ from protocol.body import encode_record
 from protocol.card import Card
 from protocol.charter import draft_charter, encode_charter_file, sign_charter
 from protocol.codec import Value
-from protocol.entry import Place, open_row, sign_row
+from protocol.entry import NetworkId, Place, open_row
 from protocol.frame import Run
+from protocol.frame import sign_run as sign_drafts
 
 CHEAP = KdfCost(1, 8192)
 AGENCIES = ("mia", "ncdc", "scc", "sss")
@@ -59,13 +60,8 @@ def charter_file(name: str = "test") -> bytes:
 def sign_run(
     ledger_id: bytes, signer: SigningKey, place: Place, drafts: Sequence[tuple[str, bytes]], time_ms: int
 ) -> Run:
-    """Entries of one log, one after another."""
-    rows, first = [], place
-    for kind, body in drafts:
-        row = sign_row(signer, ledger_id, place, kind=kind, body=body, time_ms=time_ms)  # type: ignore[arg-type]
-        rows.append(row)
-        place = open_row(row, place).after
-    return Run(first.key, first.seq, first.prev, tuple(rows))
+    """Entries (kind, body) without refs, signed one after another."""
+    return sign_drafts(signer, NetworkId(ledger_id), place, [(kind, body, ()) for kind, body in drafts], time_ms)[0]
 
 
 def seizure(number: int) -> bytes:

@@ -14,10 +14,10 @@ from keys.errors import FormatError, LocalError, UsageError
 from node.client import Node, open_node, write
 from node.commands.common import home_of, misuse, unlock
 from node.render import entry_line, entry_page, note, print_json, say, table, when
-from node.submit import Draft
 from protocol.body import encode_record, encode_step
 from protocol.codec import Value
 from protocol.entry import EntryId
+from protocol.frame import Draft
 
 _INT_DIGITS_MAX: Final = 20  # 2^64 has as many
 INPUT_BYTES_MAX: Final = 256 * 1024 * 1024

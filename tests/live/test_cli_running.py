@@ -187,10 +187,12 @@ def test_offline_and_online(office: Office) -> None:
 
 
 def test_node_stops_cleanly_and_its_store_goes_on_without_it(office: Office) -> None:
-    root = office.ok("status")["root"]
     with office.start("log", "--follow", "--limit", "1") as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline()
+        office.ok("add", "intel", "note=the last before the node stops")
+        assert follower.stdout.readline()  # it follows by now
+        root = office.ok("status")["root"]
         assert office.node.stop() == 0
         _, error = follower.communicate(timeout=20)
         assert (follower.returncode, error.count("\n")) == (7, 1)
