@@ -171,14 +171,6 @@ class Ledger:
             place = txn.get("ids", entry_id)
             return None if place is None else _entry_at(txn, place)
 
-    def entry_at(self, key: PublicKey, seq: int) -> Entry | None:
-        """The entry at that place, or None."""
-        with self.storage.read() as txn:
-            raw = txn.get("logs", key)
-            if raw is None or not 0 <= seq < decode_log(key, raw).held:
-                return None
-            return _entry_at(txn, PLACE.pack(decode_log(key, raw).number, seq))
-
     def ids_with(self, prefix: str, most: int = 10) -> list[EntryId]:
         """Ids that start with those hexadecimal digits, at most `most`. Raises FormatError on other characters."""
         try:
@@ -239,7 +231,7 @@ class Ledger:
         if seq == log.held - 1 and log.forked_at is None:
             return True  # admission verified the last entry of every run
         entry = open_row(row, Place(log.key, seq, prev))
-        return verify(log.key, signed_bytes(self.network_id, entry.header), entry.signature)
+        return verify(entry.key, signed_bytes(self.network_id, entry.header), entry.signature)
 
     def arrived(self, cursor: int, most: int = 1000) -> tuple[list[Arrived], int]:
         """Up to `most` entries from arrival number `cursor` on, in order, and the cursor after them."""

@@ -30,7 +30,6 @@ EntryId = NewType("EntryId", bytes)  # 32 bytes
 NetworkId = NewType("NetworkId", bytes)  # 32 bytes
 VERSION = 1
 CONTEXT = b"hamkor/entry/1\x00"
-EMPTY_HASH = sha256(b"").digest()
 _KIND_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _COMMON_KINDS = frozenset({"act", "record", "step", "address", "checkpoint"})  # need no letter by letter check
 

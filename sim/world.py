@@ -127,7 +127,6 @@ class Machine:
     pending: Run | None = None  # signed and not acknowledged: submitted again after a crash, never signed anew
     requests: int = 0
     crashes: int = 0
-    fed: int = 0
 
 
 @dataclass
@@ -233,7 +232,6 @@ class World:
 
     def feed(self, machine: Machine, event: Event) -> None:
         """Hand an event to a machine's engine and carry out what it says."""
-        machine.fed += 1
         self.digest.update(f"{self.now_ns} {machine.number} {type(event).__name__}".encode())
         if isinstance(event, Received):
             self.digest.update(event.message)

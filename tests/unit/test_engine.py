@@ -349,7 +349,7 @@ def test_fork_is_proved_kept_and_known_to_all() -> None:
         head = ledger.heads.get(run.key)
         assert (head.size, head.forked) == (6, True)
     assert len(wire.roots()) == 1
-    assert wire.ledgers[0].entry_at(run.key, 9) is not None  # kept as evidence
+    assert [item.disputed for item in wire.ledgers[0].log_entries(run.key, 5, 2)] == [False, True]  # kept as evidence
 
 
 def test_fork_far_back_in_long_logs_is_found() -> None:
