@@ -76,11 +76,12 @@ def append(table: Table, limit: dict[str, float], folder: Path) -> None:
     with closing(open_lmdb(cluster.nodes[0].home.store_path)) as storage:
         ledger = load(storage)
         mark = Mark.open(folder / "mark", officer.public)
+        bodies = [seizure(number) for number in range(500)]
         for batch, count, bound in ((1, 300, "commit"), (500, 10_000, "sign")):
 
             def one(batch: int = batch) -> None:
                 place = Cluster.place(ledger, officer)
-                drafts = [("record", seizure(place.seq + number), ()) for number in range(batch)]
+                drafts = [("record", body, ()) for body in bodies[:batch]]
                 run, _ = sign_batch(officer, ledger.network_id, mark, place, drafts, 5)
                 result = ledger.commit([(run,)])
                 assert result.outcomes[0].refused is None
