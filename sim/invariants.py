@@ -12,9 +12,27 @@ from ledger.store import create
 from protocol.frame import Run
 from protocol.merkle import tree_root
 from sim.disk import MemoryStorage
-from sim.world import World
+from sim.world import Machine, World
 
 SPARE = 512  # things that an engine may hold beside those for each link and log
+
+
+def look(world: World) -> list[str]:
+    """What can be said while the world runs: equal heads mean equal roots and authority; bounds hold now."""
+    problems = _memory(world)
+    seen: dict[bytes, Machine] = {}
+    for machine in world.machines:
+        if not machine.alive:
+            continue
+        ledger = machine.ledger
+        first = seen.setdefault(ledger.heads.fingerprint(), machine).ledger
+        if ledger.root() != first.root() or ledger.authority != first.authority:
+            problems.append(f"invariant 1: machine {machine.number} holds the same as another and concludes otherwise")
+    for known in world.acknowledged[-200:]:
+        machine = world.machines[known.machine]
+        if machine.alive and machine.ledger.entry(known.id) is None:
+            problems.append(f"invariant 2: machine {machine.number} lacks its acknowledged entry {known.id.hex()[:12]}")
+    return problems
 
 
 def check(world: World, *, converged: bool) -> list[str]:

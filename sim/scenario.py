@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from sim.invariants import check
+from sim.invariants import check, look
 from sim.world import HOUR, MINUTE, Weather, World
 
+LOOK_EVERY_MINUTES: Final = 5  # virtual, while everything goes wrong
 SETTLE_NS: Final = 2 * HOUR  # virtual: all must hold the same by then, once the faults have stopped
 
 
@@ -49,6 +50,8 @@ def play(seed: int, nodes: int, hours: int, progress: Callable[[int, int], None]
     minutes = hours * 60
     for minute in range(1, minutes + 1):
         world.run(minute * MINUTE)
+        if minute % LOOK_EVERY_MINUTES == 0 and not world.problems:
+            world.problems += look(world)
         if progress is not None:
             progress(minute, minutes)
     world.calm_down()
