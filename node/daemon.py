@@ -484,3 +484,4 @@ def configure_log(home: Home) -> None:
     handler = RotatingFileHandler(home.log_path, maxBytes=_LOG_BYTES_MAX, backupCount=3, encoding="utf-8")
     handler.setFormatter(_JsonLines())
     logging.basicConfig(handlers=[handler], level=home.settings.log_level.upper(), force=True)
+    logging.getLogger("hamkor.libp2p").setLevel(logging.CRITICAL)  # its errors are dropped handshakes: told once, by us
