@@ -44,7 +44,9 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A run that came too early. reason: "gap", "uncertified" or "forked"."""
+    """A run that cannot be placed. reason: "gap", "uncertified", "forked", or "unproven": it parts from what is held
+    at an entry that its author did not sign itself, so there is no proof of the fork, and nobody to blame for it.
+    """
 
     key: PublicKey
     seq: int
@@ -119,15 +121,18 @@ class Admission:
 
     # -- checks: nothing is written ---------------------------------------------------------------
 
-    def _check_frame(self, runs: Iterable[Run]) -> _Plan:
+    def _check_frame(self, runs: Sequence[Run]) -> _Plan:
         plan = _Plan()
         authority = self.authority
-        for run in runs:
+        for index, run in enumerate(runs):
             if authority.of(run.key) is None:
                 plan.outcome.set_aside.append(SetAside(run.key, run.seq, "uncertified"))
                 continue
             known = len(plan.acts)
             self._check_run(run, plan)
+            if plan.fork is not None:  # it goes in by itself; the rest of the frame comes again
+                plan.outcome.set_aside += [SetAside(rest.key, rest.seq, "gap") for rest in runs[index + 1 :]]
+                break
             if len(plan.acts) > known:
                 authority = evaluate(self._charter, [*self.acts, *plan.acts])
         return plan
@@ -156,7 +161,7 @@ class Admission:
     def _read_rows(self, run: Run, log: LogState) -> list[Facts]:
         facts: list[Facts] = []
         key, seq, prev = run.key, run.seq, run.prev
-        time_ms = log.time_ms if seq == log.held else 0
+        time_ms = log.time_ms if seq == log.held and prev == log.id else 0  # another branch has its own times
         try:
             for row in run.rows:
                 fact = read_row(row, key, seq, prev)
@@ -216,8 +221,11 @@ class Admission:
                 continue
             mine = self._signed_header(log, seq, plan)
             pair = sorted([mine, (theirs.header, bytes(theirs.signature))], key=lambda item: entry_id(*item))
+            if not all(self._is_signed(run.key, *item) for item in pair):
+                plan.outcome.set_aside.append(SetAside(run.key, seq, "unproven"))
+                return
             found = self._check_fork(Fork(pair[0], pair[1]))
-            if plan.rows or plan.acts:  # the fork goes in by itself; the rest of the frame comes again
+            if plan.rows or plan.acts:
                 plan.outcome.set_aside += [SetAside(stretch.key, stretch.first, "gap") for stretch in plan.outcome.new]
                 plan.rows, plan.acts, plan.outcome.new = [], [], []
             plan.logs, plan.fork = dict(found.logs), found.fork
@@ -233,7 +241,7 @@ class Admission:
         if self.authority.of(key) is None:
             return _Plan(outcome=Outcome(set_aside=[SetAside(key, seq, "uncertified")]))
         for header, signature in ((first, first_signature), (second, second_signature)):
-            if not verify(key, signed_bytes(self._charter.network_id, header), Signature(signature)):
+            if not self._is_signed(key, header, signature):
                 raise AdmissionError(
                     "signature", f"the proof that log {_short(key)} forks at {seq} holds a signature that fails"
                 )
@@ -248,6 +256,9 @@ class Admission:
         plan = _Plan(logs={key: cut}, fork=(key, seq, fork))
         plan.outcome.forks.append((key, seq))
         return plan
+
+    def _is_signed(self, key: PublicKey, header: bytes, signature: bytes) -> bool:
+        return verify(key, signed_bytes(self._charter.network_id, header), Signature(signature))
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -206,6 +206,11 @@ class Driver:
                     self._count_stranger(event)
 
     def _count_stranger(self, event: Refused) -> None:
+        if self.offline:
+            return  # nobody is let in now, which says nothing about them
+        if event.peer is not None and self.ledger.authority.is_node(event.peer):
+            log.info("refused", extra={"peer": event.peer.hex()[:12], "reason": "banned for what it sent before"})
+            return  # `peers` shows the ban and why
         name = event.peer.hex() if event.peer is not None else "?"
         if name not in self.strangers and len(self.strangers) >= _UNKNOWN_KEYS_MAX:
             name = "?"

@@ -96,7 +96,7 @@ class EngineSettings:
 class _Origin:
     """Where a queued item came from: a peer's frame (or fork proof), or a request on this machine."""
 
-    peer: PublicKey | None = None
+    peer: Peer | None = None  # the link itself: what came over an older one is not credited to a newer one
     frame: int | None = None
     request: int | None = None
     size_bytes: int = 0
@@ -166,6 +166,7 @@ class Engine:
         if self.is_banned(event.peer, now):
             self._out.append(Disconnect(event.peer, "banned for what it sent before"))
             return
+        self._forget_link(event.peer)
         peer = Peer(event.peer, event.inbound, heard_ns=now.mono_ns, since_ms=now.wall_ms)
         self.peers[event.peer] = peer
         self._choose_eager()
@@ -175,15 +176,20 @@ class Engine:
         self._arm("sync", now, self._sync_wait_ms())
 
     def _peer_down(self, event: PeerDown, now: Now) -> None:
-        peer = self.peers.pop(event.peer, None)
+        if self._forget_link(event.peer):
+            self._ask_somebody()
+
+    def _forget_link(self, key: PublicKey) -> bool:
+        """Drop all that is held for a link; True when something was wanted over it, and others are to be asked."""
+        peer = self.peers.pop(key, None)
         if peer is None:
-            return
+            return False
+        self._queue = deque(item for item in self._queue if item[0].peer is not peer)  # sync finds it again
         for reason, count in peer.refusals.items():
             if len(self.past_refusals) < HEADS_MAX:
                 self.past_refusals[(peer.key, reason)] += count
         self._choose_eager()
-        if self._sync.forget(peer.key):
-            self._ask_somebody()
+        return self._sync.forget(peer.key)
 
     def _choose_eager(self) -> None:
         lazy = [key for key, peer in sorted(self.peers.items()) if not peer.eager]
@@ -212,7 +218,7 @@ class Engine:
 
     def _received(self, event: Received, now: Now) -> None:
         peer = self.peers.get(event.peer)
-        if peer is None:
+        if peer is None or self.is_banned(peer.key, now):
             return  # it was dropped while this was on its way
         peer.heard_ns, peer.pinged = now.mono_ns, False
         try:
@@ -240,7 +246,7 @@ class Engine:
                     self._send(peer, Ranges(tuple(answer)))
                 self._learn(peer, learnt, now)
             case Fork():
-                self._take(peer, _Origin(peer=peer.key, size_bytes=2 * HEADER_BYTES_MAX), message, now)
+                self._take(peer, _Origin(peer=peer, size_bytes=2 * HEADER_BYTES_MAX), message, now)
             case Hello():
                 self._hello(peer, message, now)
             case _:
@@ -283,7 +289,7 @@ class Engine:
 
     def _frame(self, peer: Peer, frame: Frame, now: Now) -> None:
         self._sync.progress(peer.key, self._wants_deadline(now))
-        origin = _Origin(peer=peer.key, frame=frame.number, size_bytes=len(frame.frame))
+        origin = _Origin(peer=peer, frame=frame.number, size_bytes=len(frame.frame))
         self._take(peer, origin, frame.frame, now)
 
     def _take(self, peer: Peer, origin: _Origin, item: Item, now: Now) -> None:
@@ -370,8 +376,8 @@ class Engine:
         for origin, outcome in zip(origins, event.result.outcomes, strict=True):
             if origin.request is not None:
                 self._out.append(Reply(origin.request, outcome))
-            peer = self.peers.get(origin.peer) if origin.peer is not None else None
-            if peer is not None:
+            peer = origin.peer
+            if peer is not None and self.peers.get(peer.key) is peer:
                 self._account(peer, origin, outcome, now)
                 if origin.frame is not None:
                     acks[peer.key] = origin.frame + 1
@@ -424,8 +430,8 @@ class Engine:
         for origin in origins:
             if origin.request is not None:
                 self._out.append(Reply(origin.request, None, event.error))
-            elif origin.peer in self.peers:
-                self.peers[origin.peer].inbox_bytes -= origin.size_bytes
+            elif origin.peer is not None:
+                origin.peer.inbox_bytes -= origin.size_bytes
 
     # -- gossip -----------------------------------------------------------------------------------
 
@@ -436,11 +442,12 @@ class Engine:
             if proof is not None:
                 for peer in self.peers.values():
                     self._send(peer, proof)
+        source = origin.peer.key if origin.peer is not None else None
         for stretch in outcome.new:
             end = stretch.first + stretch.count
-            asked = self._sync.arrived(stretch.key, end, origin.peer)
+            asked = self._sync.arrived(stretch.key, end, source, self._wants_deadline(now))
             for peer in self.peers.values():
-                if peer.key == origin.peer or peer.known.get(stretch.key, 0) >= end:
+                if peer.key == source or peer.known.get(stretch.key, 0) >= end:
                     continue
                 if peer.eager and not asked:
                     peer.pushes.setdefault(stretch.key, stretch.first)

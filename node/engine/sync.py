@@ -17,6 +17,7 @@ from protocol.reconcile import Head, Range, opening, reply
 
 UNCERTIFIED_MAX: Final = 4096  # heads of unknown keys kept for later; the next sync names the rest again
 PROBES_OPEN_MAX: Final = 64  # searches for a fork under way at once
+PATIENCE_NS: Final = 300 * 10**9  # a log that does not grow for so long is asked of another, whatever else came
 
 Ask = tuple[PublicKey, int, int]  # log, first, end
 
@@ -26,6 +27,7 @@ class _Wanted:
     peer: PublicKey
     end: int
     deadline_ns: int
+    limit_ns: int  # the deadline is not put off beyond it until this very log grows
 
 
 class Sync:
@@ -58,13 +60,13 @@ class Sync:
             if head.size and len(self._uncertified) < UNCERTIFIED_MAX:
                 self._uncertified[(peer, head.key)] = head
             return None
-        if mine.forked and (not head.forked or head.size > mine.size):
+        if mine.forked and (not head.forked or head.size > self._forked_at(head.key)):
             return self._ledger.fork(head.key)
-        if head.forked and not mine.forked:
-            return None if head.size <= mine.size else self._want(peer, mine, head.size, deadline_ns)
+        if head.forked and not mine.forked and head.size <= mine.size:
+            return None  # it sends its proof
         if head.size > mine.size:
             return self._want(peer, mine, head.size, deadline_ns)
-        if head.size and not head.forked and self._id_at(head.key, head.size - 1) != head.id:
+        if head.size and self._id_at(head.key, head.size - 1) != head.id:
             return self.probe(peer, head.key, head.size)
         return None
 
@@ -77,8 +79,13 @@ class Sync:
     def _want(self, peer: PublicKey, mine: Head, end: int, deadline_ns: int) -> Ask | None:
         if mine.key in self.wanting:
             return None
-        self.wanting[mine.key] = _Wanted(peer, end, deadline_ns)
+        self.wanting[mine.key] = _Wanted(peer, end, deadline_ns, deadline_ns + PATIENCE_NS)
         return (mine.key, mine.size, end)
+
+    def _forked_at(self, key: PublicKey) -> int:
+        """Where the fork is; our size may be smaller, when the proof came before the entries."""
+        log = self._ledger.log(key)
+        return SEQ_MAX if log is None or log.forked_at is None else log.forked_at
 
     def _id_at(self, key: PublicKey, seq: int) -> bytes | None:
         found = self._ledger.ids_at(key, [seq])
@@ -93,20 +100,22 @@ class Sync:
         for start in range(0, len(ordered), WANTS_MAX):
             yield Want(tuple(ordered[start : start + WANTS_MAX]))
 
-    def arrived(self, key: PublicKey, end: int, peer: PublicKey | None) -> bool:
+    def arrived(self, key: PublicKey, end: int, peer: PublicKey | None, deadline_ns: int) -> bool:
         """Note that a log grew to `end`. True when that was asked of `peer`, so it is no news."""
         wanted = self.wanting.get(key)
         if wanted is None:
             return False
         if end >= wanted.end:
             del self.wanting[key]
+        elif wanted.peer == peer:
+            wanted.deadline_ns, wanted.limit_ns = deadline_ns, deadline_ns + PATIENCE_NS
         return wanted.peer == peer
 
     def progress(self, peer: PublicKey, deadline_ns: int) -> None:
-        """A frame came from that peer: what it still owes gets more time."""
+        """A frame came from that peer: what it still owes gets more time, up to a limit."""
         for wanted in self.wanting.values():
             if wanted.peer == peer:
-                wanted.deadline_ns = deadline_ns
+                wanted.deadline_ns = min(deadline_ns, wanted.limit_ns)
 
     def overdue(self, mono_ns: int) -> bool:
         """Give up what was not answered in time; True when there was any."""
@@ -144,7 +153,7 @@ class Sync:
         mine = self._ledger.heads.get(key)
         at = (peer, key)
         end = min(differs, mine.size)
-        if mine.forked or at in self._probing or len(self._probing) >= PROBES_OPEN_MAX or end == 0:
+        if at in self._probing or len(self._probing) >= PROBES_OPEN_MAX or end == 0:
             return None
         self._probing[at] = (0, end)
         return Probe(key, _spread_over(0, end))
