@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
             "digest": outcome.digest, "seconds": round(seconds, 2),
         }  # fmt: skip
         sys.stdout.write(json.dumps(answer, sort_keys=True) + "\n")
+        if outcome.violations:
+            sys.stderr.write(f"again: {_replay(outcome)}\n")
     else:
         _tell(outcome, seconds)
     return 1 if outcome.violations else 0
@@ -48,14 +50,22 @@ def _progress(done: int, of: int) -> None:
     sys.stderr.write(f"\r{done * 100 // of} %" + ("\n" if done == of else ""))
 
 
+def _replay(outcome: Outcome) -> str:
+    return f"hamkor sim --seed {outcome.seed} --nodes {outcome.nodes} --hours {outcome.hours}"
+
+
 def _tell(outcome: Outcome, seconds: float) -> None:
     out = sys.stdout.write
-    out(f"seed {outcome.seed}: {outcome.nodes} nodes, {outcome.hours} virtual hours, {outcome.crashes} crashes\n")
-    out(f"{outcome.entries} entries, {outcome.steps} steps in {seconds:.1f} s\n")
+    out(
+        f"seed {outcome.seed}: {outcome.nodes} nodes, {outcome.hours} virtual hours, {outcome.crashes} crashes,"
+        f" {outcome.forks} forked logs\n"
+    )
+    out(f"{outcome.entries} entries, {outcome.steps} steps in {seconds:.1f} s; all held the same")
+    out(f" {outcome.settled_s} virtual s after the faults stopped\n" if outcome.converged else " never\n")
     out(f"digest {outcome.digest}\n")
     for violation in outcome.violations:
         out(f"VIOLATION {violation}\n")
     if outcome.violations:
-        out(f"again: hamkor sim --seed {outcome.seed} --nodes {outcome.nodes} --hours {outcome.hours}\n")
+        out(f"again: {_replay(outcome)}\n")
     else:
         out("all nodes hold the same; nothing that must hold was broken\n")

@@ -1,0 +1,132 @@
+"""The network of a simulated world: links that lose, repeat, delay, reorder and choke, break and come back."""
+
+from functools import partial
+
+from keys.signing import PublicKey
+from node.engine.events import PeerDown, PeerUp, Received, Send
+from sim.stage import MS, SECOND, Machine, Stage
+
+Pair = tuple[int, int]
+
+
+class Links:
+    """Which machines are linked, and what is on its way between them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._links: dict[Pair, int] = {}  # -> the link's number: what was sent on an older one does not arrive
+        self._made = 0
+        self._free_at: dict[tuple[int, int, int], int] = {}  # (link, from, to) -> when it has sent what it was given
+        self._cut: frozenset[int] = frozenset()  # machines without a link to the others outside this set
+        self._by_key: dict[PublicKey, Machine] = {machine.key.public: machine for machine in stage.machines}
+        stage.every(stage.weather.cut_every_s, self._cut_some)
+
+    # -- up and down ------------------------------------------------------------------------------
+
+    def connect_soon(self, machine: Machine) -> None:
+        """Link to every machine that the shape of the network asks for, or to enough of them; again and again."""
+        stage = self._stage
+        wanted = stage.weather.neighbours or len(stage.machines)
+        others = [other for other in stage.machines if self._may_link(machine, other)]
+        stage.rng.shuffle(others)
+        missing = wanted - sum(self._number(machine, other) is not None for other in others)
+        for other in others:
+            if missing > 0 and self._number(machine, other) is None and self._reachable(machine, other):
+                self._link(machine, other)
+                missing -= 1
+        life = machine.life
+        retry_ns = stage.rng.randrange(5 * SECOND, 20 * SECOND)
+        stage.at(retry_ns, lambda: self.connect_soon(machine) if machine.alive and machine.life == life else None)
+
+    def drop_all(self, machine: Machine, reason: str) -> None:
+        """Every link of a machine ends."""
+        for other in self._stage.machines:
+            self._unlink(machine, other, reason)
+
+    def drop(self, machine: Machine, peer: PublicKey, reason: str) -> None:
+        """A machine hangs up."""
+        self._unlink(machine, self._by_key[peer], reason)
+
+    def heal(self) -> None:
+        """The network is whole again; links come back when machines next try."""
+        self._cut = frozenset()
+
+    def _number(self, one: Machine, other: Machine) -> int | None:
+        return self._links.get(_pair(one, other))
+
+    def _may_link(self, one: Machine, other: Machine) -> bool:
+        size = len(self._stage.machines)
+        match self._stage.weather.shape:
+            case "ring":
+                return (one.number - other.number) % size in (1, size - 1)
+            case "star":
+                return one is not other and 0 in (one.number, other.number)
+            case _:
+                return one is not other
+
+    def _reachable(self, one: Machine, other: Machine) -> bool:
+        return one.alive and other.alive and (one.number in self._cut) == (other.number in self._cut)
+
+    def _link(self, one: Machine, other: Machine) -> None:
+        now = self._stage.now()
+        if one.engine.is_banned(other.key.public, now) or other.engine.is_banned(one.key.public, now):
+            return
+        self._made += 1
+        self._links[_pair(one, other)] = self._made
+        self._stage.feed(one, PeerUp(other.key.public, inbound=False))
+        self._stage.feed(other, PeerUp(one.key.public, inbound=True))
+
+    def _unlink(self, one: Machine, other: Machine, reason: str) -> None:
+        number = self._links.pop(_pair(one, other), None)
+        if number is None:
+            return
+        for end, far in ((one, other), (other, one)):
+            self._free_at.pop((number, end.number, far.number), None)
+            if end.alive:
+                told = partial(self._tell_down, end, far, end.life, reason)
+                self._stage.at(self._stage.rng.randrange(100 * MS), told)
+
+    def _tell_down(self, end: Machine, far: Machine, life: int, reason: str) -> None:
+        if end.alive and end.life == life and self._number(end, far) is None:
+            self._stage.feed(end, PeerDown(far.key.public, reason))
+
+    def _cut_some(self) -> None:
+        """Part of the machines lose every link to the rest, for a while."""
+        stage = self._stage
+        size = len(stage.machines)
+        self._cut = frozenset(stage.rng.sample(range(size), stage.rng.randint(1, max(1, size // 2))))
+        for pair in sorted(self._links):
+            one, other = (stage.machines[number] for number in pair)
+            if not self._reachable(one, other):
+                self._unlink(one, other, "the network is cut")
+        stage.at(stage.interval(stage.weather.cut_for_s), self.heal)
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def carry(self, machine: Machine, send: Send) -> None:
+        """One message over a link, as good as the weather allows."""
+        stage, weather, rng = self._stage, self._stage.weather, self._stage.rng
+        other = self._by_key[send.peer]
+        number = self._number(machine, other)
+        if number is None:
+            return
+        lost = not stage.calm and rng.randrange(100) < weather.loss_percent
+        copies = 0 if lost else 2 if not stage.calm and rng.randrange(100) < weather.repeat_percent else 1
+        waits_ns = 0
+        if weather.bytes_per_s:
+            way = (number, machine.number, other.number)
+            sent_at = max(stage.now_ns, self._free_at.get(way, 0)) + len(send.message) * SECOND // weather.bytes_per_s
+            self._free_at[way] = sent_at
+            waits_ns = sent_at - stage.now_ns
+
+        def arrive() -> None:
+            if self._number(machine, other) == number:
+                stage.feed(other, Received(machine.key.public, send.message))
+
+        for _ in range(copies):
+            jitter = rng.randint(0, weather.jitter_ms * MS) if weather.jitter_ms else 0
+            stage.at(waits_ns + weather.delay_ms * MS + jitter, arrive)
+
+
+def _pair(one: Machine, other: Machine) -> Pair:
+    return (min(one.number, other.number), max(one.number, other.number))

@@ -1,0 +1,137 @@
+"""Virtual time and what stands in it: the event heap, the weather, the machines.
+
+    Stage.at(delay_ns, action)     schedule
+    Stage.run(until_ns)            let time pass
+
+Everything random comes from one `random.Random(seed)`, everything happens in the order of (time, number), so the
+same seed gives the same world. Time is virtual, whole nanoseconds.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from random import Random
+from typing import Final
+
+from keys.signing import PublicKey, SigningKey
+from ledger.store import Ledger
+from node.engine.engine import Engine
+from node.engine.events import Event, Now
+from protocol.entry import EntryId
+from protocol.frame import Run
+from sim.disk import MemoryStorage
+from sim.founding import START_WALL_MS
+
+MS: Final = 1_000_000
+SECOND: Final = 1_000 * MS
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bad the world is. Probabilities are per message; intervals are means, 0 for never."""
+
+    shape: str = "all"  # who links with whom: "all" (or `neighbours` of them), "ring", "star"
+    neighbours: int = 0  # links a node keeps at least, in shape "all"; 0: to every other
+    delay_ms: int = 20
+    jitter_ms: int = 10  # more than the spacing of messages reorders them
+    bytes_per_s: int = 0  # of one link, in each direction; 0: no limit
+    loss_percent: int = 0
+    repeat_percent: int = 0
+    commit_ms: int = 3
+    officers: int = 1  # a machine
+    write_every_s: int = 30
+    crash_every_s: int = 0
+    cut_every_s: int = 0
+    cut_for_s: int = 30
+    full_every_s: int = 0  # a disk has no room for up to a minute
+    lie_every_s: int = 0  # a certified node that keeps to no rule links with somebody
+    twice: bool = False  # one officer's key is copied, and used on two machines
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """An entry that a writer was told is durable."""
+
+    key: PublicKey
+    seq: int
+    id: EntryId
+
+
+@dataclass(slots=True)
+class Machine:
+    """One node and those who write there."""
+
+    number: int
+    key: SigningKey
+    officers: tuple[SigningKey, ...]
+    storage: MemoryStorage
+    ledger: Ledger
+    engine: Engine
+    alive: bool = True
+    life: int = 0  # counts starts: what was under way in an earlier life is lost
+    wakes_at: int | None = None
+    outbox: deque[Callable[[], Run | None]] = field(default_factory=deque)  # what to sign next, one at a time
+    pending: Run | None = None  # signed and not answered: submitted again after a crash, never signed anew
+    requests: int = 0
+    crashes: int = 0
+    acknowledged: list[Acknowledged] = field(default_factory=list)
+
+
+class Stage:
+    """Time, randomness, and the state that the parts of a world share."""
+
+    def __init__(self, seed: int, weather: Weather) -> None:
+        self.seed = seed
+        self.weather = weather
+        self.rng = Random(seed)
+        self.now_ns = 0
+        self.steps = 0
+        self.digest = sha256()
+        self.calm = False  # no more faults, and nobody writes
+        self.problems: list[str] = []
+        self.machines: list[Machine] = []
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._number = 0
+
+    def feed(self, machine: Machine, event: Event) -> None:
+        """Hand an event to a machine's engine and carry out what it says."""
+        raise NotImplementedError
+
+    def at(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Do `action` after a while."""
+        self._number += 1
+        heapq.heappush(self._heap, (self.now_ns + delay_ns, self._number, action))
+
+    def every(self, mean_s: int, action: Callable[[], None]) -> None:
+        """Do `action` again and again, after half to one and a half times that; never when 0."""
+        if mean_s:
+            self.at(self.interval(mean_s), partial(self._again, mean_s, action))
+
+    def _again(self, mean_s: int, action: Callable[[], None]) -> None:
+        if not self.calm:
+            action()
+            self.every(mean_s, action)
+
+    def interval(self, mean_s: int) -> int:
+        """Half to one and a half times that, ns."""
+        return self.rng.randint(mean_s * SECOND // 2, mean_s * SECOND * 3 // 2)
+
+    def run(self, until_ns: int, stop: Callable[[], bool] | None = None) -> bool:
+        """Let time pass until then, or until `stop()` after a step; True when it stopped."""
+        while self._heap and self._heap[0][0] <= until_ns:
+            self.now_ns, _, action = heapq.heappop(self._heap)
+            action()
+            self.steps += 1
+            if stop is not None and self.steps % 64 == 0 and stop():
+                return True
+        self.now_ns = max(self.now_ns, until_ns)
+        return stop is not None and stop()
+
+    def now(self) -> Now:
+        """Both clocks."""
+        return Now(self.now_ns, START_WALL_MS + self.now_ns // MS)
