@@ -14,11 +14,12 @@ from ledger.store import Ledger, create, load
 from protocol.acts import Certify, encode_act
 from protocol.body import encode_record
 from protocol.codec import encode, unpack_row
-from protocol.entry import EntryId, Place, open_row
+from protocol.entry import Entry, EntryId, Place, open_row
 from protocol.frame import Run, encode_frame
 from protocol.merkle import tree_root
+from protocol.message import Fork
 from sim.disk import MemoryStorage
-from sim.world import found, key_of, sign_run
+from sim.founding import found, key_of, sign_run
 
 NAME = "ingest tests"
 CHARTER = found(NAME)
@@ -57,6 +58,10 @@ def ids_of(run: Run) -> list[EntryId]:
         ids.append(entry.id)
         place = entry.after
     return ids
+
+
+def by_id(entry: Entry) -> EntryId:
+    return entry.id
 
 
 def admit(ledger: Ledger, item: object) -> Outcome:
@@ -108,7 +113,7 @@ def test_no_changed_byte_in_a_frame_is_admitted() -> None:
     root, arrival = ledger.root(), ledger.arrival()
     good = encode_frame([part(WHOLE[1], 0, 2)], compress=False)
     for position in range(len(good)):
-        for bit in (0, 3, 7):
+        for bit in range(8):
             damaged = bytearray(good)
             damaged[position] ^= 1 << bit
             outcome = admit(ledger, bytes(damaged))
@@ -146,6 +151,21 @@ def test_certificates_earlier_in_a_frame_count_for_runs_later_in_it() -> None:
     ledger = create(MemoryStorage(), CHARTER)
     outcome = admit(ledger, tuple(reversed(WHOLE)))
     assert [item.reason for item in outcome.set_aside] == ["uncertified"] * 4
+
+
+def test_certificates_that_a_fork_puts_off_do_not_count_for_the_rest_of_the_frame() -> None:
+    ledger = create(MemoryStorage(), CHARTER)
+    first, later = part(WHOLE[0], 0, 2), part(WHOLE[0], 2, 4)
+    admit(ledger, (first,))
+    admit(ledger, (WHOLE[1],))
+    place = part(WHOLE[1], 5, 6).place
+    rival = sign_run(EMPTY.charter, OFFICERS[0], place, [("record", encode_record("intel", {"rival": True}))], 1)
+    outcome = admit(ledger, (later, rival, WHOLE[3]))
+    assert outcome.forks == [(OFFICERS[0].public, 5)]
+    assert {item.key for item in outcome.set_aside} == {ROOT.public, OFFICERS[2].public}
+    assert ledger.authority.of(OFFICERS[2].public) is None
+    assert ledger.heads.get(OFFICERS[2].public).size == 0
+    assert len(admit(ledger, (later, WHOLE[3])).new) == 2  # and is good when it comes again
 
 
 def test_stranger_is_set_aside() -> None:
@@ -258,6 +278,29 @@ class LedgerMachine(RuleBasedStateMachine):
             assert outcome.forks == [(key.public, at)]
             self.forks[officer] = at
             self.sizes[officer] = min(self.sizes[officer], at)
+
+    @rule(officer=st.integers(0, 3), at=st.integers(0, 11))
+    def prove(self, officer: int, at: int) -> None:
+        """The proof alone, before or after the entries."""
+        place = part(WHOLE[officer + 1], at, at + 1).place
+        drafts = [("record", encode_record("intel", {"rival": at}))]
+        rival = sign_run(EMPTY.charter, OFFICERS[officer], place, drafts, 1)
+        pair = sorted((open_row(row, place) for row in (WHOLE[officer + 1].rows[at], rival.rows[0])), key=by_id)
+        outcome = admit(self.ledger, Fork(*((entry.header, entry.signature) for entry in pair)))
+        assert outcome.refused is None
+        self.forks[officer] = min(at, self.forks.get(officer, 12))
+        self.sizes[officer] = min(self.sizes[officer], self.forks[officer])
+
+    @rule()
+    def lose_power_in_a_commit(self) -> None:
+        with pytest.raises(StorageError):
+            self.write_until_the_power_goes()
+        self.ledger = load(self.storage.reopen())
+
+    def write_until_the_power_goes(self) -> None:
+        with self.storage.write() as txn:
+            txn.put("meta", b"arrival", b"x" * 8)
+            self.storage.crash()
 
     @rule()
     def reload(self) -> None:
