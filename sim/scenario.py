@@ -35,7 +35,7 @@ def draw_weather(seed: int, nodes: int) -> Weather:
     rng = Random(f"weather {seed}")
     return Weather(
         shape=rng.choice(("all", "all", "all", "ring", "star")),
-        neighbours=0 if nodes <= 8 else rng.choice((0, 3, 5)),
+        neighbours=0 if nodes <= 8 else rng.choice((0, 3, 5) if nodes <= 16 else (3, 5)),  # steps grow with links
         delay_ms=rng.choice((1, 20, 80, 300)),
         jitter_ms=rng.choice((0, 5, 50, 500)),
         bytes_per_s=rng.choice((0, 0, 1_000_000, 16_000)),
