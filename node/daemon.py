@@ -259,13 +259,17 @@ class Driver:
     # -- the node's own entries -------------------------------------------------------------------
 
     async def publish_addresses(self, transport: Transport) -> None:
-        """Write the node's addresses into its log, once its certificate is here and when they have changed."""
-        while True:
-            standing = self.ledger.authority.of(self.signer.public)
-            published = self.ledger.addresses().get(self.signer.public, ())
-            if standing is not None and published != transport.addresses:
-                await self._write_own("address", encode_address(transport.addresses))
+        """Write the node's addresses into its log, once its certificate is here, where they have changed.
+
+        They stay the same while the node runs. A node that may not write, or cannot, goes on reading and syncing.
+        """
+        while self.ledger.authority.of(self.signer.public) is None:
             await self._arrived.wait()
+        if self.ledger.addresses().get(self.signer.public, ()) != transport.addresses:
+            try:
+                await self._write_own("address", encode_address(transport.addresses))
+            except HamkorError as error:
+                log.error("addresses not published", extra={"error": str(error)})
 
     async def _write_own(self, kind: str, body: bytes) -> None:
         mark = Mark.open(self.home.mark_path, self.signer.public)

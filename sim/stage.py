@@ -28,7 +28,6 @@ from sim.founding import START_WALL_MS
 MS: Final = 1_000_000
 SECOND: Final = 1_000 * MS
 MINUTE: Final = 60 * SECOND
-HOUR: Final = 60 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
