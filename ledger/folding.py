@@ -31,3 +31,8 @@ def fold(text: str) -> str:
             letters.append(_CYRILLIC.get(letter, letter))
         before = letter
     return "".join(letters)
+
+
+def coarse(text: str) -> str:
+    """Provisional."""
+    return fold(text).replace("x", "h").replace("q", "k")

@@ -3,10 +3,13 @@
 Nothing is hidden: what is disputed, malformed, withheld or unknown is shown, and says so.
 """
 
+from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from keys.errors import FormatError
 from ledger.authority import Authority, Standing
+from ledger.document import FILE, LINK, RETRACTED, TAG, Document, Operation, Said, changes
 from ledger.store import Ledger
 from protocol.acts import (
     Admit,
@@ -23,9 +26,14 @@ from protocol.acts import (
 )  # fmt: skip
 from protocol.body import parse_address, parse_record, parse_step
 from protocol.codec import Value
-from protocol.entry import Entry
+from protocol.entry import Entry, EntryId
 
 SHORT_DIGITS_MIN: Final = 7
+_SUMMARY_CHARS_MAX: Final = 120
+_TITLES: Final = (  # fields that say what a record is about, the most telling first
+    "title", "headline", "question", "report_no", "exhibit_no", "object", "names", "plate", "msisdn", "serial",
+    "number", "officer", "synopsis", "address", "kind", "place", "instruction", "narrative", "issues",
+)  # fmt: skip
 
 
 def short_id(ledger: Ledger, entry_id: bytes) -> str:
@@ -75,6 +83,150 @@ def entry_view(ledger: Ledger, entry: Entry) -> dict[str, Value]:
             view["status"] = "malformed"
             view["note"] = f"the body cannot be read: {error}"
     return view
+
+
+def summary(fields: Mapping[str, Value]) -> str:
+    """What a record is about, in a line."""
+    items = fields.get("items")
+    parts = [
+        " ".join(str(item[name]) for name in ("substance", "amount", "unit") if name in item)
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, dict)
+    ]
+    parts += [_plainly(fields[name]) for name in _TITLES if fields.get(name)][: 3 if parts else 2]
+    vehicles = fields.get("vehicles")
+    parts += [item for item in vehicles if isinstance(item, str)] if isinstance(vehicles, list) else []
+    if not parts:
+        parts = [f"{name}={_plainly(value)}" for name, value in sorted(fields.items())]
+    return ", ".join(part for part in parts if part)[:_SUMMARY_CHARS_MAX]
+
+
+def _plainly(value: Value) -> str:
+    if isinstance(value, list):
+        return ", ".join(_plainly(item) for item in value)
+    if isinstance(value, dict):
+        return str(value.get("name", "")) or ", ".join(_plainly(item) for item in value.values())
+    return str(plain(value))
+
+
+def said_view(ledger: Ledger, said: Said) -> dict[str, Value]:
+    """A value that stands in a field, and who said so when; "removed" where the field was taken away."""
+    view: dict[str, Value] = {
+        "op": said.op.hex(), "short": short_id(ledger, said.op), "author": author_view(ledger.authority, said.author),
+        "time_ms": said.time_ms,
+    }  # fmt: skip
+    return view | ({"removed": True} if said.value is None else {"value": plain(said.value)})
+
+
+def document_view(ledger: Ledger, document: Document) -> dict[str, Value]:
+    """What a record says now: fields that are agreed, conflicts, proposals, tags, links, files."""
+    conflicts: dict[str, Value] = {
+        name or "retracted": [said_view(ledger, said) for said in values]
+        for name, values in document.conflicts().items()
+    }
+    fields = {name: plain(value) for name, value in document.fields().items() if name not in conflicts}
+    return {
+        "fields": fields,
+        "conflicts": conflicts,
+        "proposals": [_proposal_view(ledger, proposed) for _, proposed in sorted(document.proposals.items())],
+        "tags": list(document.members(TAG)),
+        "links": [
+            {"relation": name.rpartition(":")[0], "to": name.rpartition(":")[2], "by": [said.agency for said in values]}
+            for name, values in document.members(LINK).items()
+        ],
+        "files": [
+            {**plain_map(values[0].value), "by": author_view(ledger.authority, values[0].author)}
+            for values in document.members(FILE).values()
+        ],
+        "retracted": document.retracted,
+        "summary": summary(document.fields()),
+    }
+
+
+def _proposal_view(ledger: Ledger, proposed: tuple[Said, ...]) -> dict[str, Value]:
+    first = proposed[0]
+    changed: dict[str, Value] = {}
+    for said in proposed:
+        if isinstance(said.value, list) and isinstance(said.value[0], str):
+            changed[slot_name(said.value[0])] = plain(said.value[1])
+    return said_view(ledger, first._replace(value=None)) | {"removed": False, "set": changed}
+
+
+def slot_name(slot: str) -> str:
+    """A slot as people call it: a field's own name, else what it is and of what."""
+    prefix, name = slot[:2], slot[2:]
+    kinds = {TAG: "tag ", LINK: "link ", FILE: "file ", RETRACTED: "retracted"}
+    return kinds.get(prefix, "") + name
+
+
+def history_view(
+    ledger: Ledger, creation: Operation, steps: Sequence[Operation], waiting: Mapping[EntryId, EntryId]
+) -> list[Value]:
+    """Every operation, each after those that it names, then by time: what it changed, and what it replaced.
+
+    waiting: steps that name an entry which is not here, and that entry.
+    """
+    document = Document.created(creation)
+    first: list[tuple[str, Value, list[Said]]] = [(slot, value, []) for slot, value in changes(creation)]
+    rows: list[Value] = [_operation_view(ledger, creation, first, "")]
+    for op in _in_order(creation, steps):
+        replaced: list[tuple[str, Value, list[Said]]] = []
+        seen = {document.record, *op.refs}
+        for slot, value in changes(op):
+            stood = document.slots.get(slot, {})
+            replaced.append((slot, value, [stood[known] for known in sorted(stood) if known in seen]))
+        proposed = document.is_proposal(op)
+        state = "waiting" if op.id in waiting else "proposed" if proposed else ""
+        if state != "waiting":
+            document.apply(op)
+        row = _operation_view(ledger, op, replaced, state)
+        if op.id in waiting:
+            row["waits_for"] = waiting[op.id].hex()
+        rows.append(row)
+    return rows
+
+
+def _in_order(creation: Operation, steps: Sequence[Operation]) -> list[Operation]:
+    """By time as claimed, but never before what is named. O(n log n)."""
+    known = {step.id for step in steps} - {creation.id}
+    left = {step.id: known.intersection(step.refs) for step in steps}
+    users: dict[EntryId, list[EntryId]] = {}
+    for step_id, refs in left.items():
+        for ref in refs:
+            users.setdefault(ref, []).append(step_id)
+    of = {step.id: step for step in steps}
+    heap = [(of[step_id].time_ms, step_id) for step_id, refs in left.items() if not refs]
+    heapify(heap)
+    ordered = []
+    while heap:
+        _, step_id = heappop(heap)
+        ordered.append(of[step_id])
+        for user in users.get(step_id, []):
+            left[user].discard(step_id)
+            if not left[user]:
+                heappush(heap, (of[user].time_ms, user))
+    return ordered
+
+
+def _operation_view(
+    ledger: Ledger, op: Operation, changed: Sequence[tuple[str, Value, list[Said]]], state: str
+) -> dict[str, Value]:
+    told: list[Value] = [
+        {"field": slot_name(slot), "replaces": [said_view(ledger, said) for said in old],
+         **({"removed": True} if value is None else {"value": plain(value)})}
+        for slot, value, old in changed
+    ]  # fmt: skip
+    said = {name: plain(value) for name, value in op.fields.items()} if not told else {}
+    return {
+        "id": op.id.hex(), "short": short_id(ledger, op.id), "step": op.step or "created", "time_ms": op.time_ms,
+        "author": author_view(ledger.authority, op.author), "changes": told, "fields": said, "state": state,
+    }  # fmt: skip
+
+
+def plain_map(value: Value) -> dict[str, Value]:
+    """A map as `plain` gives it; anything else is an empty one."""
+    found = plain(value)
+    return found if isinstance(found, dict) else {}
 
 
 def _body_view(kind: str, body: bytes) -> dict[str, Value]:

@@ -6,8 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final
+
+from node.arguments import Commands, Parser, add_passphrase, command, group, list_of
+from node.cli_officer import add_officer_commands
+from node.words import LANGUAGES, _, use
 
 EXTRAS: Final = {  # found by entry point, so that this package never imports them
     "demo": "eleven nodes on this machine play a case",
@@ -18,19 +23,6 @@ hamkor: a ledger that several agencies keep together and none owns.
 
 exit status: 0 fine; 1 nothing found, or a fault found; 2 misuse; 3 and up an error (SPEC.md 11)
 """
-
-
-Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001  # argparse gives it no other name
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one sentence, and say where help is; options are written in full."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **settings})
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"hamkor: {message}; see: {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +79,7 @@ def _call(words: Sequence[str]) -> int:
     from keys.errors import HamkorError
 
     try:
+        use(_after("--lang", words))
         args = _parse(words)
         run: Callable[[argparse.Namespace], int] = args.run
         if isinstance(args.run, str):
@@ -115,15 +108,16 @@ def _fail(message: str, status: int) -> int:
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser. words: the command line, so that only the extra command it names is loaded."""
-    parser = _Parser(prog="hamkor", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="hamkor", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--home", metavar="DIR", type=Path, help="the node's home (default: HAMKOR_HOME, else ~/.hamkor)"
     )
+    parser.add_argument("--lang", choices=LANGUAGES, help=_("the language to speak (default: by LANG)"))
     parser.add_argument("--version", action="version", version="hamkor 0.1.0")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _agency(commands)
     _node(commands)
-    _officer(commands)
+    add_officer_commands(commands)
     _auditor(commands)
     chosen = _chosen(words)
     for name, summary in EXTRAS.items():
@@ -137,130 +131,103 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     return parser
 
 
+def _after(option: str, words: Sequence[str]) -> str | None:
+    """What stands after an option, which must be known before the parser is made."""
+    for word, value in pairwise(words):
+        if word == option:
+            return value
+    return None
+
+
 def _chosen(words: Sequence[str]) -> str | None:
     """The command among `words`: the first that is neither an option nor the folder after --home."""
     rest = iter(words)
     for word in rest:
-        if word == "--home":
+        if word in ("--home", "--lang"):
             next(rest, None)
         elif not word.startswith("-"):
             return word
     return None
 
 
-def _command(
-    commands: Commands, name: str, run: str, summary: str, example: str, *, printing: bool = True
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--home", metavar="DIR", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    if printing:
-        parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _group(commands: Commands, name: str, summary: str) -> Commands:
-    parser = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"an example of each: hamkor {name} COMMAND --help",
-    )  # fmt: skip
-    return parser.add_subparsers(metavar="COMMAND", required=True)
-
-
-def _list(
-    parser: argparse.ArgumentParser, name: str, kind: type, metavar: str, *, nargs: str = "+", text: str | None = None
-) -> None:
-    """A list of arguments, which options may interrupt; see `_parse`."""
-    parser.add_argument(name, nargs=nargs, type=kind, metavar=metavar, help=text)
-    parser.set_defaults(more=(name, kind))
-
-
-def _card(group: Commands, example: str) -> None:
+def _card(named: Commands, example: str) -> None:
     summary = "show what a card says; make it again where it is lost"
-    parser = _command(group, "card", "agency:show_card", summary, example)
+    parser = command(named, "card", "agency:show_card", summary, example)
     parser.add_argument("card", type=Path, metavar="FILE", help="a card, or the key file that it lies beside")
-    _passphrase(parser)
-
-
-def _passphrase(parser: argparse.ArgumentParser, *, creates: bool = False) -> None:
-    parser.add_argument("--passphrase-fd", metavar="N", type=int, help="read the passphrase from this descriptor")
-    if creates:
-        parser.add_argument(
-            "--kdf", choices=("interactive", "moderate", "sensitive"), default="moderate",
-            help="what one guess at the passphrase costs (default: moderate, 256 MiB)",
-        )  # fmt: skip
+    add_passphrase(parser)
 
 
 def _agency(commands: Commands) -> None:
-    group = _group(commands, "agency", "an agency's root key and card")
-    new = _command(
-        group, "new", "agency:new_agency", "make an agency's root key, and its card beside it",
+    named = group(commands, "agency", "an agency's root key and card")
+    new = command(
+        named, "new", "agency:new_agency", "make an agency's root key, and its card beside it",
         "hamkor agency new scc --title 'State Customs Committee' --key scc.key",
     )  # fmt: skip
-    new.add_argument("name", help="short name: a-z, 0-9, '-'")
-    new.add_argument("--title", required=True, help="full name")
+    new.add_argument("name", help=_("short name: a-z, 0-9, '-'"))
+    new.add_argument("--title", required=True, help=_("full name"))
     where = new.add_mutually_exclusive_group(required=True)
-    where.add_argument("--key", metavar="FILE", type=Path, help="the key file to make")
-    where.add_argument("-o", "--output", metavar="DIR", type=Path, help="the folder to make NAME.key and NAME.card in")
-    _passphrase(new, creates=True)
-    _card(group, "hamkor agency card scc.key")
+    where.add_argument("--key", metavar="FILE", type=Path, help=_("the key file to make"))
+    where.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, help=_("the folder to make NAME.key and NAME.card in")
+    )
+    add_passphrase(new, creates=True)
+    _card(named, "hamkor agency card scc.key")
 
-    group = _group(commands, "charter", "the root of trust that the founding agencies sign")
-    draft = _command(
-        group, "draft", "agency:draft", "draft a charter from the agencies' cards",
+    named = group(commands, "charter", "the root of trust that the founding agencies sign")
+    draft = command(
+        named, "draft", "agency:draft", "draft a charter from the agencies' cards",
         "hamkor charter draft mia.card scc.card sss.card --network demo --threshold 2 -o charter",
     )  # fmt: skip
-    _list(draft, "cards", Path, "CARD")
-    draft.add_argument("--network", required=True, help="the network's name")
-    draft.add_argument("--threshold", type=int, required=True, help="how many agencies the council needs")
+    list_of(draft, "cards", Path, "CARD")
+    draft.add_argument("--network", required=True, help=_("the network's name"))
+    draft.add_argument("--threshold", type=int, required=True, help=_("how many agencies the council needs"))
     draft.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    sign = _command(
-        group, "sign", "agency:sign", "sign a charter with an agency's root key",
+    sign = command(
+        named, "sign", "agency:sign", "sign a charter with an agency's root key",
         "hamkor charter sign charter --key scc.key",
     )  # fmt: skip
     sign.add_argument("charter", type=Path)
     sign.add_argument("--key", metavar="FILE", type=Path, required=True)
-    sign.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a signed copy (default: in place)")
-    _passphrase(sign)
-    merge = _command(
-        group, "merge", "agency:merge", "put together copies of a charter that were signed apart",
+    sign.add_argument("-o", "--output", type=Path, metavar="FILE", help=_("write a signed copy (default: in place)"))
+    add_passphrase(sign)
+    merge = command(
+        named, "merge", "agency:merge", "put together copies of a charter that were signed apart",
         "hamkor charter merge from-mia from-scc -o charter",
     )  # fmt: skip
-    _list(merge, "charters", Path, "CHARTER")
+    list_of(merge, "charters", Path, "CHARTER")
     merge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    show = _command(group, "show", "agency:show_charter", "show what a charter says", "hamkor charter show charter")
+    show = command(named, "show", "agency:show_charter", "show what a charter says", "hamkor charter show charter")
     show.add_argument("charter", type=Path)
-    check = _command(
-        group, "verify", "agency:verify", "check that every founding agency has signed", "hamkor charter verify charter"
+    check = command(
+        named, "verify", "agency:verify", "check that every founding agency has signed", "hamkor charter verify charter"
     )
     check.add_argument("charter", type=Path)
 
-    certify = _command(
+    certify = command(
         commands, "certify", "agency:certify", "certify nodes, officers or admins of your agency by their cards",
         "hamkor certify imt-4.card tosheva.card --key scc.key",
     )  # fmt: skip
-    _list(certify, "cards", Path, "CARD")
-    certify.add_argument("--key", metavar="FILE", type=Path, required=True, help="the agency's root key, or an admin's")
-    certify.add_argument("--rank", choices=("admin", "node", "officer"), help="instead of what the cards ask for")
-    certify.add_argument("--unit", help="instead of what the cards say; '' for none")
+    list_of(certify, "cards", Path, "CARD")
+    certify.add_argument(
+        "--key", metavar="FILE", type=Path, required=True, help=_("the agency's root key, or an admin's")
+    )
+    certify.add_argument("--rank", choices=("admin", "node", "officer"), help=_("instead of what the cards ask for"))
+    certify.add_argument("--unit", help=_("instead of what the cards say; '' for none"))
     certify.add_argument(
         "--role", action="append", choices=("officer", "coordinator", "auditor", "admin"),
-        help="instead of what the cards ask for; may be repeated",
+        help=_("instead of what the cards ask for; may be repeated"),
     )  # fmt: skip
-    _passphrase(certify)
-    unit = _command(
+    add_passphrase(certify)
+    unit = command(
         commands, "unit", "agency:unit", "name a joint team and the regions it covers",
         "hamkor unit imt-4 --title 'Mobile Team 4' --region UZ-SU --region UZ-QA --key mia.key",
     )  # fmt: skip
     unit.add_argument("unit")
     unit.add_argument("--title", required=True)
-    unit.add_argument("--region", action="append", default=[], metavar="CODE", help="ISO 3166-2, such as UZ-SU")
+    unit.add_argument("--region", action="append", default=[], metavar="CODE", help=_("ISO 3166-2, such as UZ-SU"))
     unit.add_argument("--key", metavar="FILE", type=Path, required=True)
-    _passphrase(unit)
-    invite = _command(
+    add_passphrase(unit)
+    invite = command(
         commands, "invite", "agency:invite", "write an invitation: what a new node needs to be let in",
         "hamkor invite -o scc.invitation",
     )  # fmt: skip
@@ -268,127 +235,70 @@ def _agency(commands: Commands) -> None:
 
 
 def _node(commands: Commands) -> None:
-    init = _command(
+    init = command(
         commands, "init", "steward:init", "make a node's home from a charter: its key and card",
         "hamkor --home /srv/hamkor init --charter charter --name imt-4 --agency scc --unit imt-4",
     )  # fmt: skip
     init.add_argument("--charter", type=Path, required=True, metavar="FILE")
-    init.add_argument("--name", required=True, help="the node's name")
-    init.add_argument("--agency", required=True, help="who will certify it")
-    init.add_argument("--unit", default="", help="where it serves")
+    init.add_argument("--name", required=True, help=_("the node's name"))
+    init.add_argument("--agency", required=True, help=_("who will certify it"))
+    init.add_argument("--unit", default="", help=_("where it serves"))
     init.add_argument(
-        "--listen", action="append", metavar="ADDRESS", help="such as /ip4/0.0.0.0/tcp/4090 (the default)"
+        "--listen", action="append", metavar="ADDRESS", help=_("such as /ip4/0.0.0.0/tcp/4090 (the default)")
     )
-    init.add_argument("--announce", action="append", default=[], metavar="ADDRESS", help="what others should dial")
-    init.add_argument("--no-passphrase", action="store_true", help="for a machine that must start unattended")
-    _passphrase(init, creates=True)
-    join = _command(
+    init.add_argument("--announce", action="append", default=[], metavar="ADDRESS", help=_("what others should dial"))
+    init.add_argument("--no-passphrase", action="store_true", help=_("for a machine that must start unattended"))
+    add_passphrase(init, creates=True)
+    join = command(
         commands, "join", "steward:join", "take in an invitation", "hamkor --home /srv/hamkor join scc.invitation"
     )
     join.add_argument("invitation", type=Path)
-    run = _command(
+    run = command(
         commands, "run", "steward:run", "run the node until it is told to stop", "hamkor --home /srv/hamkor run",
         printing=False,
     )  # fmt: skip
-    _passphrase(run)
-    _command(commands, "status", "steward:status", "what this node holds and how it is", "hamkor status")
-    _command(
+    add_passphrase(run)
+    command(commands, "status", "steward:status", "what this node holds and how it is", "hamkor status")
+    command(
         commands, "peers", "steward:peers", "the other nodes: who is linked, who is not, who misbehaved", "hamkor peers"
     )
-    _command(commands, "offline", "steward:offline", "close every link until 'online' or a restart", "hamkor offline")
-    _command(commands, "online", "steward:online", "open links again", "hamkor online")
-    export = _command(
-        commands, "export", "steward:export", "write the ledger, or what another node lacks, to a bundle",
+    command(commands, "offline", "steward:offline", "close every link until 'online' or a restart", "hamkor offline")
+    command(commands, "online", "steward:online", "open links again", "hamkor online")
+    export = command(
+        commands, "export", "steward:export",
+        "write the ledger, or what another node lacks, to a bundle; or records to a table",
         "hamkor export ledger.bundle",
     )  # fmt: skip
     export.add_argument("file", type=Path)
+    list_of(export, "words", str, "QUERY", nargs="*", text=_("with --format: which records; see hamkor find"))
     export.add_argument(
-        "--for", dest="peer", type=Path, metavar="HEADS", help="only what the node of these heads lacks"
+        "--format", choices=("bundle", "csv", "jsonl", "geojson"), default="bundle",
+        help=_("records as a table, or a map"),
     )
-    heads = _command(
+    export.add_argument(
+        "--for", dest="peer", type=Path, metavar="HEADS", help=_("only what the node of these heads lacks")
+    )
+    command(commands, "reindex", "steward:reindex", "build the search index anew; may be interrupted", "hamkor reindex")
+    heads = command(
         commands, "heads", "steward:heads", "write how far this node holds each log, for 'export --for'",
         "hamkor heads -o imt-4.heads",
     )  # fmt: skip
     heads.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    take = _command(
+    take = command(
         commands, "import", "steward:import_bundle", "take in a bundle, wholly or not at all",
         "hamkor import ledger.bundle",
     )  # fmt: skip
     take.add_argument("file", type=Path)
 
 
-def _officer(commands: Commands) -> None:
-    group = _group(commands, "officer", "an officer's key and card")
-    new = _command(
-        group, "new", "agency:new_officer", "make an officer's key, and the card to be certified beside it",
-        "hamkor officer new --name 'Z. Tosheva' --agency scc --unit imt-4 -o tosheva.key",
-    )  # fmt: skip
-    new.add_argument("--name", required=True)
-    new.add_argument("--agency", required=True)
-    new.add_argument("--unit", default="")
-    new.add_argument(
-        "--role", action="append", choices=("coordinator", "auditor", "admin"), default=[],
-        help="beside writing records",
-    )  # fmt: skip
-    new.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    _passphrase(new, creates=True)
-    _card(group, "hamkor officer card tosheva.key")
-
-    add = _command(
-        commands, "add", "officer:add", "write a record, or many from a file",
-        "hamkor add seizure region=UZ-SU items[0].substance=heroin items[0].amount=2.5 --key tosheva.key",
-    )  # fmt: skip
-    add.add_argument("type", help="such as seizure, intel, alert, rfi")
-    _list(
-        add, "fields", str, "FIELD=VALUE", nargs="*",
-        text="name=text, a.b=text, a[0]=text, a[]=text (one more item), a:=JSON; - reads JSON",
-    )  # fmt: skip
-    _fields_from(add)
-    step = _command(
-        commands, "step", "officer:step", "add to a record: a reply, an acknowledgement, a comment",
-        "hamkor step 3fa9c1d reply answer='Registered in Toshkent' --key tosheva.key",
-    )  # fmt: skip
-    step.add_argument("id")
-    step.add_argument("step", help="such as reply, ack, comment")
-    _list(step, "fields", str, "FIELD=VALUE", nargs="*", text="as for hamkor add; an ack needs none")
-    _fields_from(step)
-    show = _command(commands, "show", "officer:show", "show an entry, and what happened to it", "hamkor show 3fa9c1d")
-    show.add_argument("id", help="the first digits of its id")
-    find = _command(
-        commands, "find", "officer:find", "find what holds all these words",
-        "hamkor find geroin unit:imt-4 type:seizure",
-    )  # fmt: skip
-    _list(find, "words", str, "WORD")
-    find.add_argument("--limit", type=int, default=20)
-    log = _command(commands, "log", "officer:log", "entries as they came", "hamkor log --follow")
-    log.add_argument("--key", metavar="KEY", help="one log only: a key's first digits, or a name")
-    log.add_argument("--limit", type=int, default=20)
-    log.add_argument(
-        "--since", "--since-cursor", type=int, metavar="CURSOR", help="from this arrival on (with --key: from this seq)"
-    )
-    log.add_argument("--follow", action="store_true", help="go on as new ones come")
-    who = _command(
-        commands, "who", "officer:who", "the certificates from a key or name up to the charter", "hamkor who tosheva"
-    )
-    who.add_argument("name", help="a key's first digits, a name, an agency or a unit")
-
-
-def _fields_from(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--file", metavar="FILE", help="fields from a JSON object, or one a line (JSON lines); - is standard input"
-    )
-    parser.add_argument("--key", metavar="FILE", type=Path, help="your key file (default: HAMKOR_KEY)")
-    _passphrase(parser)
-
-
 def _auditor(commands: Commands) -> None:
-    audit = _command(
+    audit = command(
         commands, "audit", "auditor:audit", "check every signature chain, trusting only the charter",
         "hamkor audit ledger.bundle --charter charter",
     )  # fmt: skip
     audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
     audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
-    _command(
+    command(
         commands, "forks", "auditor:forks", "keys that signed two entries at one place, with the proof", "hamkor forks"
     )
 

@@ -14,7 +14,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import partial
 from logging.handlers import RotatingFileHandler
@@ -24,19 +24,23 @@ from typing import Final
 import trio
 
 from keys.entropy import Entropy, system_entropy
-from keys.errors import HamkorError, HomeError, LocalError, StorageError
+from keys.errors import HamkorError, HomeError, LocalError, StorageError, UsageError
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.store import CommitResult, Ledger, load
+from ledger.workflow import names
+from node.boards import RECEIPTED, receipts_due
 from node.clock import now, wall_ms
 from node.control import Request, SendItem, serve_control
-from node.desk import Desk
+from node.desk import LIMIT_MAX, Desk
 from node.engine.engine import Engine, EngineSettings
 from node.engine.events import (
     BundleSubmitted,
+    ChunkAsked,
+    ChunkBrought,
     Commit,
     CommitFailed,
     Committed,
@@ -51,19 +55,23 @@ from node.engine.events import (
     Submitted,
     TimerFired,
 )  # fmt: skip
+from node.files import SERVE_QUEUE_BYTES_MAX, Exchange, FileStore
+from node.heard import absent_nodes, load_heard, save_heard
 from node.home import Home
 from node.submit import commit_bundle, import_answer, pending_runs, read_run, sign_batch, submit_answer
 from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
 from node.transport_fixes import parse_target
-from protocol.body import encode_address
+from protocol.body import encode_address, encode_step
 from protocol.codec import Value
-from protocol.entry import Place
+from protocol.entry import EntryId, Place
 from protocol.frame import Run
+from protocol.message import Chunk, Get, encode_message
 
 log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+_CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
 
 
@@ -81,10 +89,10 @@ class Driver:
         self.signer = signer
         self.engine = Engine(signer.public, ledger, rng, settings)
         self.projection = projection
-        self.desk = Desk(ledger, projection, signer.public)
+        self.desk = Desk(ledger, projection, signer.public, self.not_heard)
         self.transport: Transport | None = None
         self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
-        self.last_heard: dict[PublicKey, int] = {}  # node -> wall_ms
+        self.last_heard = load_heard(home)  # node -> wall_ms
         self.stopping = False
         self.offline = False  # radio silence: no links until told otherwise
         self.bytes_sent = 0  # of messages, before Noise and Yamux add theirs
@@ -96,6 +104,13 @@ class Driver:
         self._commits_in, self._commits_out = trio.open_memory_channel[Commit](1)
         self._timer_changed = trio.Event()
         self._arrived = trio.Event()
+        self._projected_more = trio.Event()
+        self._read: set[EntryId] = set()  # looked at here, not yet written down
+        self.files = FileStore(home.files_path)
+        self.exchange = Exchange(self.files, self._send_get)
+        self._chunks_in, self._chunks_out = trio.open_memory_channel[bytes](_CHUNKS_MAX)
+        self._files_wanted = trio.Event()
+        self._own_turn = trio.Lock()  # two entries of the node's own may not be signed for one place
 
     # -- the engine -------------------------------------------------------------------------------
 
@@ -113,11 +128,68 @@ class Driver:
                 case Notify():
                     self._arrived.set()
                     self._arrived = trio.Event()
+                case ChunkAsked():
+                    self._serve_chunk(output)
+                case ChunkBrought():
+                    self._take_chunk(output)
                 case Disconnect():
                     log.info("disconnect", extra={"peer": output.peer.hex()[:12], "reason": output.reason})
                     if self.transport is not None:
                         self.transport.disconnect(output.peer, output.reason)
         self._timer_changed.set()
+
+    # -- attached files ---------------------------------------------------------------------------
+
+    def _serve_chunk(self, asked: ChunkAsked) -> None:
+        """Send a chunk, unless much waits for that peer already: then it asks again."""
+        if self.transport is not None and self.transport.queued_bytes(asked.peer) < SERVE_QUEUE_BYTES_MAX:
+            message = encode_message(Chunk(asked.hash, self.files.read(asked.hash)))
+            if self.transport.send(asked.peer, message):
+                self.bytes_sent += len(message)
+
+    def _take_chunk(self, brought: ChunkBrought) -> None:
+        kept = self.exchange.brought(brought.peer, brought.hash, brought.content, trio.current_time())
+        if kept and brought.content is not None:
+            self._chunks_in.send_nowait(brought.content)
+        elif self.exchange.busy:
+            self._files_wanted.set()
+
+    def _send_get(self, peer: PublicKey, known: bytes) -> bool:
+        return self.transport is not None and self.transport.send(peer, encode_message(Get(known)))
+
+    async def save_chunks(self) -> None:
+        """Keep what peers bring, off this thread: each chunk is durable before more is asked for in its place."""
+        async for content in self._chunks_out:
+            try:
+                await trio.to_thread.run_sync(self.files.save, content)
+            except LocalError as error:
+                log.error("chunk not kept", extra={"error": str(error)})
+            self._files_wanted.set()
+
+    async def fetching(self) -> None:
+        """Ask for the chunks that are wanted, while any are."""
+        while True:
+            self._files_wanted = trio.Event()
+            if self.exchange.busy and not self.offline:
+                self.exchange.ask(list(self.engine.peers), trio.current_time())
+            with trio.move_on_after(1.0 if self.exchange.busy else float("inf")):
+                await self._files_wanted.wait()
+
+    def _fetch(self, request: Request) -> Value:
+        """Want a file; how many of its chunks are missing."""
+        list_hash = request.get("chunks")
+        if not isinstance(list_hash, bytes) or len(list_hash) != 32:
+            raise UsageError("a file is named by the hash of its list of chunks, 32 bytes")
+        missing, count = self.exchange.fetch(list_hash)
+        self._files_wanted.set()
+        return {"missing": missing, "chunks": count}
+
+    def _fetch_by_policy(self, after: int) -> None:
+        """Want the files that were attached since, up to the size in the settings."""
+        for list_hash, size in self.projection.attached(self.ledger, after):
+            if size <= self.home.settings.fetch_kib_max * 1024:
+                self.exchange.fetch(list_hash)
+                self._files_wanted.set()
 
     def _reply(self, reply: Reply) -> None:
         waiting = self._waiting.get(reply.request)
@@ -200,10 +272,21 @@ class Driver:
                     log.info("peer down", extra={"peer": event.peer.hex()[:12], "reason": event.reason})
                     known = self.engine.peers.get(event.peer)
                     if known is not None:
-                        self.last_heard[event.peer] = wall_ms()
+                        self._heard([event.peer])
                     self.feed(PeerDown(event.peer, event.reason))
                 case Refused():
                     self._count_stranger(event)
+
+    def note_heard(self) -> None:
+        """Every node that is linked is heard now."""
+        self._heard(list(self.engine.peers))
+
+    def _heard(self, peers: Iterable[PublicKey]) -> None:
+        self.last_heard |= dict.fromkeys(peers, wall_ms())
+        try:
+            save_heard(self.home, self.last_heard)
+        except OSError as error:
+            log.warning("not kept when nodes were last heard", extra={"error": str(error)})
 
     def _count_stranger(self, event: Refused) -> None:
         if self.offline:
@@ -271,18 +354,19 @@ class Driver:
             except HamkorError as error:
                 log.error("addresses not published", extra={"error": str(error)})
 
-    async def _write_own(self, kind: str, body: bytes) -> None:
-        mark = Mark.open(self.home.mark_path, self.signer.public)
-        for run in pending_runs(mark):
-            if run.end > self.ledger.heads.get(self.signer.public).size:
-                await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
-        log_state = self.ledger.log(self.signer.public)
-        size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
-        mark.check(size, last)
-        time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
-        place = Place(self.signer.public, size, last)
-        run, _ = sign_batch(self.signer, self.ledger.network_id, mark, place, [(kind, body, ())], time_ms)
-        submit_answer(await self.ask(partial(_submitted, run)))
+    async def _write_own(self, kind: str, body: bytes, refs: tuple[EntryId, ...] = ()) -> None:
+        async with self._own_turn:
+            mark = Mark.open(self.home.mark_path, self.signer.public)
+            for run in pending_runs(mark):
+                if run.end > self.ledger.heads.get(self.signer.public).size:
+                    await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
+            log_state = self.ledger.log(self.signer.public)
+            size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
+            mark.check(size, last)
+            time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
+            place = Place(self.signer.public, size, last)
+            run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, place, [(kind, body, refs)], time_ms)
+            submit_answer(await self.ask(partial(_submitted, run)))
 
     async def finish(self) -> None:
         """Take no more requests, and wait until what was accepted is durable and answered."""
@@ -297,8 +381,48 @@ class Driver:
         while True:
             arrived = self._arrived
             while await trio.to_thread.run_sync(self.projection.catch_up, self.ledger):
-                await trio.lowlevel.checkpoint()
+                self._projected_more.set()
+                self._projected_more = trio.Event()
             await arrived.wait()
+
+    async def receipts(self) -> None:
+        """Write into the node's own log that what is for its unit has come here, and that it was looked at here."""
+        after = -1
+        while True:
+            projected = self._projected_more
+            if self.home.settings.fetch_kib_max:
+                self._fetch_by_policy(after)
+            due, after = await trio.to_thread.run_sync(
+                receipts_due, self.ledger, self.projection, self.signer.public, after
+            )
+            drafts = [(record, "receipt") for record in due]
+            drafts += [(record, "read") for record in sorted(self._read)]
+            self._read.clear()
+            for record, step in drafts:
+                unit = self.ledger.authority.standings[self.signer.public].unit
+                try:
+                    await self._write_own("step", encode_step(record, step, {"unit": unit}), (record,))
+                except HamkorError as error:
+                    log.error("receipt not written", extra={"record": record.hex()[:12], "error": str(error)})
+            if not self._read:
+                await projected.wait()
+
+    def _looked_at(self, view: Mapping[str, Value]) -> None:
+        """An officer at this node has looked at a record: note it where the record is for this unit."""
+        me = self.ledger.authority.of(self.signer.public)
+        fields = view.get("fields")
+        if me is None or not me.unit or not isinstance(fields, dict) or view.get("type") not in RECEIPTED:
+            return
+        steps = view.get("steps")
+        seen = any(
+            isinstance(step, dict) and step.get("type") == "read" and isinstance(author := step.get("author"), dict)
+            and author.get("key") == self.signer.public.hex()
+            for step in (steps if isinstance(steps, list) else [])
+        )  # fmt: skip
+        if not seen and me.unit in names(fields.get("to")):
+            self._read.add(EntryId(bytes.fromhex(str(view["id"]))))
+            self._projected_more.set()
+            self._projected_more = trio.Event()
 
     # -- the control socket -----------------------------------------------------------------------
 
@@ -317,14 +441,18 @@ class Driver:
                 return self._set_links(up=request.get("up") is True)
             case "log" if request.get("follow"):
                 return await self._follow(request, send_item)
-            case "find":
-                await self._projected()
-                found = self.desk.answer(request)
-                if isinstance(found, dict):
-                    found["not_heard"] = list(self.not_heard())
-                return found
-            case _:
+            case "fetch":
+                return self._fetch(request)
+            case "watch":
+                return await self._watch(request, send_item)
+            case "log" | "who" | "forks" | "prepare":
                 return self.desk.answer(request)
+            case _:
+                await self._projected()
+                answer = self.desk.answer(request)
+                if request.get("op") == "show" and isinstance(answer, dict):
+                    self._looked_at(answer)
+                return answer
 
     def _set_links(self, *, up: bool) -> Value:
         """Go offline, closing every link, or come back."""
@@ -366,6 +494,22 @@ class Driver:
                 await arrived.wait()
             at = page["cursor"]
 
+    async def _watch(self, request: Request, send_item: SendItem) -> Value:
+        """New records and steps that fit, as they arrive."""
+        self.desk.answer({**request, "op": "find", "limit": 1})  # what is wrong with the query shows at once
+        after = self.projection.cursor()
+        while True:
+            projected = self._projected_more
+            found = self.desk.answer({**request, "op": "find", "after": after - 1, "limit": LIMIT_MAX})
+            if not isinstance(found, dict) or not isinstance(found["cursor"], int):
+                return None
+            hits = found["hits"]
+            for hit in reversed(hits) if isinstance(hits, list) else ():
+                await send_item(hit)
+            if found["cursor"] == after:
+                await projected.wait()
+            after = found["cursor"]
+
     def status(self) -> dict[str, Value]:
         """What `hamkor status` shows."""
         status = self.desk.ledger_status()
@@ -377,7 +521,7 @@ class Driver:
             "failure": str(engine.failure) if engine.failure is not None else None,
             "addresses": list(self.transport.addresses) if self.transport is not None else [],
             "projected": self.projection.cursor(),
-            "not_heard": list(self.not_heard()),
+            "not_heard": self.not_heard(),
             "bytes_sent": self.bytes_sent,
             "bytes_received": self.bytes_received,
             "memory_items": engine.size(),
@@ -385,12 +529,8 @@ class Driver:
         return status
 
     def not_heard(self) -> list[Value]:
-        """Certified nodes without a link now, and when they were last heard (None: never, since the start)."""
-        missing: list[Value] = []
-        for key, standing in sorted(self.ledger.authority.standings.items()):
-            if standing.rank == "node" and key != self.signer.public and key not in self.engine.peers:
-                missing.append({"name": standing.name, "unit": standing.unit, "heard_ms": self.last_heard.get(key)})
-        return missing
+        """Certified nodes without a link now, and when they were last heard."""
+        return absent_nodes(self.ledger, self.signer.public, self.last_heard, self.engine.peers)
 
     def peers(self) -> Value:
         """What `hamkor peers` shows: every link, every node that is missing, and who was refused."""
@@ -433,12 +573,8 @@ async def run(home: Home, signer: SigningKey, *, entropy: Entropy = system_entro
         ledger = load(storage)
         if ledger.network_id != home.charter().network_id:
             raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
-        projection = Projection.open(home.search_path)
-        try:
-            driver = Driver(home, ledger, projection, signer, Random(entropy(16)))
-            await _serve(driver, signer)
-        finally:
-            projection.close()
+        driver = Driver(home, ledger, Projection(home.search_path), signer, Random(entropy(16)))
+        await _serve(driver, signer)
     log.info("stopped")
 
 
@@ -457,12 +593,16 @@ async def _serve(driver: Driver, signer: SigningKey) -> None:
                 nursery.start_soon(driver.network, transport)
                 nursery.start_soon(driver.dialling, transport)
                 nursery.start_soon(driver.publish_addresses, transport)
+                nursery.start_soon(driver.receipts)
+                nursery.start_soon(driver.save_chunks)
+                nursery.start_soon(driver.fetching)
                 log.info("ready", extra={"addresses": list(transport.addresses), "entries": driver.ledger.entries})
                 sys.stdout.write(json.dumps({"ready": True, "addresses": list(transport.addresses)}) + "\n")
                 sys.stdout.flush()
                 async for number in signals:
                     log.info("stopping", extra={"signal": signal.Signals(number).name})
                     break
+                driver.note_heard()
                 with trio.move_on_after(_STOP_S):
                     await driver.finish()
                 driver.transport = None

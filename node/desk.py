@@ -8,31 +8,58 @@ from typing import Final
 from keys.errors import AdmissionError, FormatError, UsageError
 from keys.signing import PublicKey
 from ledger.authority import Standing
+from ledger.document import FIELD, Document
 from ledger.projection import Projection
+from ledger.query import Query, parse_query
+from ledger.search import Hit, operation, step_operations
 from ledger.store import Ledger
-from ledger.view import author_view, entry_view, short_id
+from ledger.view import author_view, document_view, entry_view, history_view, short_id, summary
+from node.boards import Boards
+from node.clock import wall_ms
+from protocol.body import parse_record
 from protocol.codec import Value
-from protocol.entry import entry_id
+from protocol.entry import Entry, entry_id
 
 LIMIT_MAX: Final = 1000
+HISTORY_MAX: Final = 20_000  # steps of one record that are shown
 _WRITERS: Final = {"record": ("officer",), "step": ("officer",), "act": ("agency", "admin"), "address": ("node",)}
+
+Absent = Callable[[], list[Value]]
 
 
 class Desk:
-    """Answers requests {"op": name, ...}; `me` is the node's own key, if it has one."""
+    """Answers requests {"op": name, ...}; `me` is the node's own key, if it has one.
 
-    def __init__(self, ledger: Ledger, projection: Projection, me: PublicKey | None = None) -> None:
+    absent: the nodes that are not heard from now, and since when.
+    """
+
+    def __init__(
+        self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list
+    ) -> None:
         self._ledger = ledger
         self._projection = projection
         self._me = me
+        self._absent = absent
+        boards = Boards(ledger, projection, me, absent)
         self._ops: Mapping[str, Callable[[Mapping[str, Value]], Value]] = {
             "show": self.show,
             "find": self.find,
+            "record": self.record,
+            "history": self.history,
+            "conflicts": self.conflicts,
+            "stats": self.stats,
+            "imported": self.imported,
             "log": self.log,
             "who": self.who,
             "forks": self.forks,
             "prepare": self.prepare,
             "status": lambda _: self.ledger_status(),
+            "requests": boards.requests,
+            "alerts": boards.alerts,
+            "procedures": boards.procedures,
+            "custody": boards.custody,
+            "operations": boards.operations,
+            "records": boards.records,
         }
 
     def answer(self, request: Mapping[str, Value]) -> Value:
@@ -44,53 +71,178 @@ class Desk:
             )
         return operation(request)
 
-    # -- reading ----------------------------------------------------------------------------------
+    # -- one record -------------------------------------------------------------------------------
 
-    def show(self, request: Mapping[str, Value]) -> Value:
-        """The entry whose id begins with `prefix`, with its record's steps; None when there is none."""
-        prefix = _text(request, "prefix")
+    def _entry(self, prefix: str) -> Entry | None:
+        """The entry whose id begins so. Raises UsageError where several do."""
         found = self._ledger.ids_with(prefix)
-        if not found:
-            return None
         if len(found) > 1:
             candidates = ", ".join(known.hex()[: len(prefix) + 6] for known in found)
             raise UsageError(f"{prefix} is the beginning of several ids: {candidates}; give more digits")
-        entry = self._ledger.entry(found[0])
+        return self._ledger.entry(found[0]) if found else None
+
+    def show(self, request: Mapping[str, Value]) -> Value:
+        """The entry whose id begins with `prefix`: a record as it stands now, with its steps; None: there is none."""
+        entry = self._entry(_text(request, "prefix"))
         if entry is None:
             return None
         view = entry_view(self._ledger, entry)
+        found = self._projection.document(self._ledger, entry.id) if entry.kind == "record" else None
+        if found is not None:
+            view |= self._document_view(found[1])
         steps: list[Value] = []
-        for hit in self._projection.steps_of(found[0]):
-            step = self._ledger.entry(hit.id)
+        for step_id in self._projection.steps_of(entry.id):
+            step = self._ledger.entry(step_id)
             if step is not None:
                 steps.append(entry_view(self._ledger, step))
-        return view | {"steps": steps}
+        waiting: list[Value] = [
+            {"step": step.hex(), "for": missing.hex()} for step, missing in self._projection.waiting_on(entry.id)
+        ]
+        return view | {"steps": steps, "waiting": waiting}
+
+    def _document_view(self, document: Document) -> dict[str, Value]:
+        view = document_view(self._ledger, document)
+        back: list[Value] = []
+        for source, relation in self._projection.links_to(document.record):
+            back.append({"relation": relation, "from": source.hex(), "short": short_id(self._ledger, source)})
+        return view | {"linked_from": back}
+
+    def record(self, request: Mapping[str, Value]) -> Value:
+        """What a step needs to know of the record it is on: the one at `prefix`, or the one that step is on.
+
+        "live" gives, for each slot, the operations whose values stand there. None: nothing begins so.
+        """
+        entry = self._entry(_text(request, "prefix"))
+        if entry is None:
+            return None
+        if entry.kind not in ("record", "step"):
+            raise UsageError(f"{request['prefix']} is of kind {entry.kind}; steps are added to records")
+        record = bytes.fromhex(str(entry_view(self._ledger, entry).get("record") or entry.id.hex()))
+        found = self._projection.document(self._ledger, record)
+        if found is None:
+            raise UsageError(f"the record {record.hex()[:12]} is not here, disputed, or cannot be read")
+        creation, document = found
+        live: dict[str, Value] = {
+            slot: [op.hex() for op in document.live([slot])] for slot in document.slots if document.live([slot])
+        }
+        return {
+            "record": record, "type": parse_record(creation.body or b"").type, "agency": document.agency,
+            "named": entry.id.hex(), "live": live, "values": document.fields(),
+            "conflicting": {
+                name or "retracted": [[said.op.hex(), said.value] for said in values]
+                for name, values in document.conflicts().items()
+            },
+            "proposals": {
+                op.hex(): {"set": {
+                    str(said.value[0])[len(FIELD):]: said.value[1] for said in changes
+                    if isinstance(said.value, list) and str(said.value[0]).startswith(FIELD)
+                }, "agency": changes[0].agency}
+                for op, changes in document.proposals.items()
+            },
+        }  # fmt: skip
+
+    def history(self, request: Mapping[str, Value]) -> Value:
+        """Everything that happened to the record at `prefix`: who set what when, and what that replaced."""
+        entry = self._entry(_text(request, "prefix"))
+        if entry is None:
+            return None
+        if entry.kind != "record":
+            raise UsageError(f"{request['prefix']} is of kind {entry.kind}; only records have a history")
+        ids = self._projection.steps_of(entry.id, HISTORY_MAX)
+        steps = step_operations(self._ledger, ids)
+        waiting = dict(self._projection.waiting_on(entry.id))
+        rows = history_view(self._ledger, operation(self._ledger, entry), steps, waiting)
+        counted = {step.id for step in steps}
+        rows += [
+            entry_view(self._ledger, left_out) | {"step": "", "changes": [], "state": "disputed or unreadable"}
+            for step_id in ids
+            if step_id not in counted and (left_out := self._ledger.entry(step_id)) is not None
+        ]
+        return {"record": entry.id.hex(), "short": short_id(self._ledger, entry.id), "history": rows}
+
+    def conflicts(self, _: Mapping[str, Value]) -> Value:
+        """Every record with fields that have several values, or with proposals that nobody has answered."""
+        rows: list[Value] = []
+        for listed in self._projection.listed(unsettled=True, limit=LIMIT_MAX):
+            found = self._projection.document(self._ledger, listed.record)
+            if found is not None:
+                view = document_view(self._ledger, found[1])
+                rows.append({
+                    "id": listed.record.hex(), "short": short_id(self._ledger, listed.record), "type": listed.type,
+                    "agency": found[1].agency, "summary": view["summary"], "conflicts": view["conflicts"],
+                    "proposals": view["proposals"],
+                })  # fmt: skip
+        return rows
+
+    # -- many records -----------------------------------------------------------------------------
 
     def find(self, request: Mapping[str, Value]) -> Value:
-        """Entries that hold all the `words`, newest first; `unit:X` and `agency:X` keep to their authors."""
-        words = []
-        kept: dict[str, str] = {}
-        for word in _text(request, "words").split():
-            name, colon, value = word.partition(":")
-            if colon and name in ("unit", "agency"):
-                kept[name] = value
-            else:
-                words.append(word)
-        authors = self._authors(kept) if kept else None
-        hits = self._projection.find(" ".join(words) or "type:", _limit(request, 50), authors=authors)
-        listed: list[Value] = []
-        for hit in hits:
-            entry = self._ledger.entry(hit.id)
-            if entry is not None:
-                listed.append(entry_view(self._ledger, entry) | {"record_short": short_id(self._ledger, hit.record)})
-        return {"hits": listed, "not_heard": []}
-
-    def _authors(self, kept: Mapping[str, str]) -> frozenset[bytes]:
-        return frozenset(
-            key
-            for key, standing in self._ledger.authority.standings.items()
-            if all(getattr(standing, name) == value for name, value in kept.items())
+        """Records that fit the query `words`, newest first, at most `limit`; with `after`, only what came later."""
+        _text(request, "words")
+        query, authors = self._query(request)
+        after = request.get("after")
+        cursor = self._projection.cursor()  # before asking: what comes meanwhile is found again, not missed
+        hits = self._projection.find(
+            query, _limit(request, 50), now_ms=wall_ms(), authors=authors, after=after if type(after) is int else -1
         )
+        rows: list[Value] = []
+        rows += [view for hit in hits if (view := self._hit_view(hit)) is not None]
+        return {"format": 1, "hits": rows, "not_heard": self._absent(), "cursor": cursor}
+
+    def _query(self, request: Mapping[str, Value]) -> tuple[Query, frozenset[bytes] | None]:
+        words = request.get("words")
+        query = parse_query(words if isinstance(words, str) else "", wall_ms())
+        if not (query.units or query.agencies or query.people):
+            return query, None
+        standings = self._ledger.authority.standings
+        return query, frozenset(
+            key
+            for key, standing in standings.items()
+            if (not query.units or standing.unit in query.units)
+            and (not query.agencies or standing.agency in query.agencies)
+            and (not query.people or any(name in standing.name.casefold() for name in query.people))
+        )
+
+    def _hit_view(self, hit: Hit) -> dict[str, Value] | None:
+        entry = self._ledger.entry(hit.id)
+        if entry is None:
+            return None
+        matched: list[Value] = [step.hex() for step in hit.matched]
+        view = entry_view(self._ledger, entry) | {"arrival": hit.arrival, "matched": matched}
+        found = self._projection.document(self._ledger, hit.id) if entry.kind == "record" else None
+        if found is not None:
+            document = document_view(self._ledger, found[1])
+            kept = ("fields", "conflicts", "tags", "retracted", "summary")
+            view |= {name: document[name] for name in kept} | {"proposals": len(found[1].proposals)}
+        else:
+            fields = view["fields"]
+            view["summary"] = summary(fields) if isinstance(fields, dict) else ""
+        return view
+
+    def stats(self, request: Mapping[str, Value]) -> Value:
+        """Seizures that fit `words`, counted `by` substance, region, month or agency; joint ones once."""
+        by = str(request.get("by"))
+        if by not in ("substance", "region", "month", "agency"):
+            raise UsageError("statistics are by substance, region, month or agency")
+        query, authors = self._query(request)
+        groups, possible = self._projection.same_events()
+        totals = self._projection.totals(by, query, now_ms=wall_ms(), authors=authors)
+        rows: list[Value] = [
+            {"key": total.key, "count": total.count, "mass_g": f"{total.mass_g.normalize():f}",
+             "other": {unit: f"{amount.normalize():f}" for unit, amount in sorted(total.other.items())}}
+            for total in totals
+        ]  # fmt: skip
+        pairs: list[Value] = [[short_id(self._ledger, one), short_id(self._ledger, other)] for one, other in possible]
+        return {
+            "by": by, "rows": rows, "same": sum(len(group) - 1 for group in groups), "possibly": pairs,
+            "not_heard": self._absent(),
+        }  # fmt: skip
+
+    def imported(self, request: Mapping[str, Value]) -> Value:
+        """Which of these import `ids` records here have already."""
+        ids = request.get("ids")
+        known = [item for item in ids if isinstance(item, str)] if isinstance(ids, list) else []
+        return list(self._projection.imported(item for item in known if item.isalnum()))
 
     def log(self, request: Mapping[str, Value]) -> Value:
         """Entries as they came here, from `cursor` on; with `key`, one log's in its order, from seq `cursor` on."""
@@ -145,6 +297,7 @@ class Desk:
             "records": sum(counts.values()),
             "types": types,
             "malformed": malformed,
+            "conflicts": len(self._projection.listed(unsettled=True)),
             "forks": len(ledger.forks()),
             "root": ledger.root().hex(),
             "store_bytes": ledger.storage.size_bytes(),

@@ -9,6 +9,7 @@ from ledger.projection import Projection
 from ledger.storage import Storage
 from ledger.store import Ledger, load
 from node.desk import Desk
+from node.heard import absent_nodes, load_heard
 from node.home import Home
 from node.submit import commit_bundle, import_answer, read_run, submit_answer
 from protocol.codec import Value
@@ -22,7 +23,7 @@ class Direct:
         self._storage = storage
         self._projection = projection
         me = read_owner(home.key_path).public if home.key_path.exists() else None
-        self._desk = Desk(ledger, projection, me)
+        self._desk = Desk(ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)))
 
     def answer(self, request: Mapping[str, Value]) -> Value:
         """The answer to one request."""
@@ -40,10 +41,10 @@ class Direct:
             case "status":
                 self._catch_up()
                 return {**self._desk.ledger_status(), "running": False, "peers": 0}
-            case "find" | "show":
-                self._catch_up()
+            case "log" | "who" | "forks" | "prepare":
                 return self._desk.answer(request)
             case _:
+                self._catch_up()
                 return self._desk.answer(request)
 
     def _catch_up(self) -> None:
@@ -52,7 +53,6 @@ class Direct:
 
     def close(self) -> None:
         """Release the store."""
-        self._projection.close()
         self._storage.close()
 
 
@@ -68,7 +68,7 @@ def open_direct(home: Home) -> Direct:
     try:
         ledger = load(storage)
         check_network(ledger, home)
-        return Direct(storage, ledger, Projection.open(home.search_path), home)
+        return Direct(storage, ledger, Projection(home.search_path), home)
     except BaseException:
         storage.close()
         raise

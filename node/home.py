@@ -5,6 +5,8 @@ charter         the charter file, as signed
 node.key        the node's key, encrypted; node.key.mark: its high-water mark; node.card: its public card
 store/          the ledger (LMDB)
 search.db       the search projection; may be deleted, it is built again
+searches.json   saved searches; heard.json: when other nodes were last heard
+files/          attached files in chunks named by their hashes
 control.sock    where the running daemon listens, mode 0600
 hamkor.log      what the daemon did, one JSON object a line
 """
@@ -40,6 +42,9 @@ peers = {peers}
 # The store may grow to this many MiB; 0: as long as the disk has room.
 store_mib_max = {store_mib_max}
 
+# Files attached to records are fetched by themselves up to this many KiB each; 0: only when asked for.
+fetch_kib_max = {fetch_kib_max}
+
 # How often to compare notes with a random peer, in seconds.
 sync_interval_s = {sync_interval_s}
 
@@ -56,6 +61,7 @@ class Settings:
     announce: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     store_mib_max: int = 0
+    fetch_kib_max: int = 0
     sync_interval_s: int = 30
     log_level: str = "info"
 
@@ -100,6 +106,16 @@ class Home:
     def search_path(self) -> Path:
         """The search projection."""
         return self.path / "search.db"
+
+    @property
+    def heard_path(self) -> Path:
+        """When other nodes were last heard."""
+        return self.path / "heard.json"
+
+    @property
+    def files_path(self) -> Path:
+        """Attached files, in chunks."""
+        return self.path / "files"
 
     @property
     def socket_path(self) -> Path:
@@ -173,7 +189,8 @@ def write_settings(home: Home) -> None:
     values = home.settings
     text = _TEMPLATE.format(
         listen=_toml(values.listen), announce=_toml(values.announce), peers=_toml(values.peers),
-        store_mib_max=values.store_mib_max, sync_interval_s=values.sync_interval_s, log_level=values.log_level,
+        store_mib_max=values.store_mib_max, fetch_kib_max=values.fetch_kib_max, sync_interval_s=values.sync_interval_s,
+        log_level=values.log_level,
     )  # fmt: skip
     new = home.path / (SETTINGS + ".new")
     new.write_text(text)
@@ -205,6 +222,7 @@ def _settings(values: Mapping[str, object], path: Path) -> Settings:
         announce=_texts(values, "announce", default.announce, path),
         peers=_texts(values, "peers", default.peers, path),
         store_mib_max=_number(values, "store_mib_max", default.store_mib_max, (0, 1 << 24), path),
+        fetch_kib_max=_number(values, "fetch_kib_max", default.fetch_kib_max, (0, 64 * 1024), path),
         sync_interval_s=_number(values, "sync_interval_s", default.sync_interval_s, (1, 86_400), path),
         log_level=_word(values, "log_level", default.log_level, ("debug", "info", "warning", "error"), path),
     )

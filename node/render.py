@@ -10,9 +10,10 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from keys.errors import LocalError
+from node.words import _
 from protocol.codec import Value
 
 _CELL_CHARS_MAX: Final = 60
@@ -68,7 +69,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 def when(time_ms: Value) -> str:
     """Local time, to the minute."""
     if not isinstance(time_ms, int):
-        return "never"
+        return _("never")
     return datetime.fromtimestamp(min(time_ms, 253402300799000) / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
@@ -82,55 +83,123 @@ def _one_line(text: str) -> str:
     return " ".join(safe(text).split("\n"))
 
 
-def entry_line(entry: Mapping[str, Value]) -> None:
+def span(time_ms: int) -> str:
+    """A length of time for people: 3 d 4 h, 5 h 20 min, 12 min."""
+    minutes = max(0, time_ms) // 60_000
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return _("{days} d {hours} h").format(days=days, hours=hours)
+    return _("{hours} h {minutes} min").format(hours=hours, minutes=minutes) if hours else f"{minutes} min"
+
+
+def who_of(item: Mapping[str, Any]) -> str:
+    """The author of an entry or a value: agency/unit, and the name where there is one."""
+    author = item.get("author")
+    if not isinstance(author, Mapping):
+        return "?"
+    where = f"{author.get('agency') or _('uncertified')}/{author.get('unit') or str(author['key'])[:8]}"
+    return _one_line(f"{where} {author.get('name') or ''}").rstrip()
+
+
+def _place_of(item: Mapping[str, Any]) -> str:
+    author = item.get("author")
+    if not isinstance(author, Mapping):
+        return "?"
+    return _one_line(
+        f"{author.get('agency') or _('uncertified')}/{author.get('unit') or author.get('name') or author['key']}"
+    )
+
+
+def entry_line(entry: Mapping[str, Any]) -> None:
     """One entry in one line: id, time, author, what it is, the beginning of what it says."""
-    author = entry.get("author")
-    who = "?"
-    if isinstance(author, dict):
-        who = f"{author.get('agency') or 'uncertified'}/{author.get('unit') or author.get('name') or author['key']}"
     status = entry.get("status")
-    mark = "" if status == "ok" else _red(f" [{status}]")
+    mark = "" if status == "ok" else red(f" [{_(str(status))}]")
     name = str(entry.get("type") or entry.get("kind"))
     gist = str(entry.get("note") or " ".join(_leaves(entry.get("fields"))))
-    head = f"{_bold(str(entry.get('short')))}  {when(entry.get('time_ms'))}  {_one_line(who)[:24]:<12}"
+    head = f"{_bold(str(entry.get('short')))}  {when(entry.get('time_ms'))}  {_place_of(entry)[:24]:<12}"
     _write(f"{head} {_one_line(name):<10}{mark} {_one_line(gist)[:_LINE_CHARS_MAX]}")
 
 
-def entry_page(entry: Mapping[str, Value], indent: str = "") -> None:
-    """Everything of one entry."""
+def hit_line(hit: Mapping[str, Any]) -> None:
+    """One record in one line: id, when it was written, by whom, type, region, what it is about, what is unsettled."""
+    marks = [] if hit.get("status") == "ok" else [_(str(hit.get("status")))]
+    marks += [_("conflict")] if hit.get("conflicts") else []
+    marks += [_("proposed")] if hit.get("proposals") else []
+    marks += [_("retracted")] if hit.get("retracted") else []
+    fields = hit.get("fields") or {}
+    parts = (
+        _bold(str(hit["short"])), when(hit.get("time_ms")), f"{_place_of(hit)[:24]:<12}",
+        f"{_one_line(str(hit.get('type') or hit.get('kind'))):<9}", f"{_one_line(str(fields.get('region', ''))):<5}",
+        _one_line(str(hit.get("summary", "")))[:_LINE_CHARS_MAX],
+    )  # fmt: skip
+    _write("  ".join(parts).rstrip() + (red(f"  [{', '.join(marks)}]") if marks else ""))
+
+
+def entry_page(entry: Mapping[str, Any], indent: str = "") -> None:
+    """Everything of one entry; of a record, as it stands now."""
     author = entry.get("author")
     status = str(entry.get("status"))
     title = f"{entry.get('type') or entry.get('kind')} {entry.get('id')}"
-    _write(indent + _bold(title) + ("" if status == "ok" else _red(f"  {status.upper()}")))
+    _write(indent + _bold(title) + ("" if status == "ok" else red(f"  {_(status).upper()}")))
     if isinstance(author, dict):
         unit = f", {author['unit']}" if author.get("unit") else ""
-        say(
-            f"{indent}  by    {author.get('name') or author.get('key')} ({author.get('agency') or 'uncertified'}{unit})"
-        )
-    say(f"{indent}  at    {when(entry.get('time_ms'))}, entry {entry.get('seq')} of that log")
+        name = author.get("name") or author.get("key")
+        say(f"{indent}  {_('by')}    {name} ({author.get('agency') or _('uncertified')}{unit})")
+    at = _("{time}, entry {seq} of that log").format(time=when(entry.get("time_ms")), seq=entry.get("seq"))
+    say(f"{indent}  {_('at')}    {at}")
     if entry.get("note"):
         say(f"{indent}  {entry['note']}")
-    for name, value in _lines(entry.get("fields"), ""):
+    if entry.get("retracted"):
+        _write(indent + "  " + red(_("retracted: {reason}").format(reason=entry["retracted"])))
+    for name, value in lines_of(entry.get("fields"), ""):
         text = value.replace("\n", f"\n{indent}    ")  # what was written in lines cannot look like lines of ours
         say(f"{indent}  {_one_line(name)}: {text}")
-    steps = entry.get("steps")
-    for step in steps if isinstance(steps, list) else []:
-        if isinstance(step, dict):
-            say()
-            entry_page(step, indent + "    ")
+    _unsettled(entry, indent)
+    for item in entry.get("links") or ():
+        say(f"{indent}  → {item['relation']} {item['to'][:12]} ({', '.join(item['by'])})")
+    for item in entry.get("linked_from") or ():
+        say(f"{indent}  ← {item['relation']} {item['short']}")
+    if entry.get("tags"):
+        say(f"{indent}  {_('tags')}: {', '.join(entry['tags'])}")
+    for item in entry.get("files") or ():
+        here = "" if item.get("here") is None else f", {_('here') if item['here'] else _('not fetched')}"
+        say(f"{indent}  {_('file')}: {item.get('name')} ({item.get('size')} B{here})")
+    for step in entry.get("steps") or ():
+        say()
+        entry_page(step, indent + "    ")
+    for item in entry.get("waiting") or ():
+        waits = _("step {id} waits for entry {other}, which is not here")
+        say(f"{indent}  " + waits.format(id=item["step"][:10], other=item["for"][:10]))
 
 
-def _lines(value: Value, name: str) -> list[tuple[str, str]]:
+def _unsettled(entry: Mapping[str, Any], indent: str) -> None:
+    for name, values in (entry.get("conflicts") or {}).items():
+        _write(indent + "  " + red(_("{field}: IN CONFLICT").format(field=name)))
+        for said in values:
+            _said(said.get("value"), said, indent, removed=bool(said.get("removed")))
+    proposals = entry.get("proposals")
+    for proposal in proposals if isinstance(proposals, list) else ():
+        for name, value in proposal["set"].items():
+            _write(indent + "  " + _one_line(f"{name}: {_('proposed')}"))
+            _said(value, proposal, indent, removed=value is None)
+
+
+def _said(value: Any, said: Mapping[str, Any], indent: str, *, removed: bool) -> None:
+    text = _("removed") if removed else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    say(f"{indent}      {_one_line(text)}  ({who_of(said)}, {when(said['time_ms'])}, {said['short']})")
+
+
+def lines_of(value: Value, name: str) -> list[tuple[str, str]]:
     """Nested fields as dotted names, one a line."""
     if isinstance(value, dict):
-        return [line for key, item in value.items() for line in _lines(item, f"{name}.{key}" if name else key)]
+        return [line for key, item in value.items() for line in lines_of(item, f"{name}.{key}" if name else key)]
     if isinstance(value, list):
-        return [line for at, item in enumerate(value) for line in _lines(item, f"{name}[{at}]")]
+        return [line for at, item in enumerate(value) for line in lines_of(item, f"{name}[{at}]")]
     return [(name, str(value))]
 
 
 def _leaves(value: Value) -> list[str]:
-    return [text for _, text in _lines(value, "")] if value else []
+    return [text for _name, text in lines_of(value, "")] if value else []
 
 
 def _hex(value: object) -> str:
@@ -152,5 +221,6 @@ def _dim(text: str) -> str:
     return _style(_DIM, text)
 
 
-def _red(text: str) -> str:
+def red(text: str) -> str:
+    """What needs attention."""
     return _style(_RED, text)

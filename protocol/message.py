@@ -12,6 +12,7 @@ from keys.signing import PublicKey
 from protocol.codec import decode, encode, pack
 from protocol.entry import EntryId
 from protocol.limits import (
+    CHUNK_BYTES_MAX,
     FRAME_BYTES_MAX,
     HEADER_BYTES_MAX,
     HEADS_MAX,
@@ -110,6 +111,21 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
+class Get:
+    """Send me the chunk whose SHA-256 this is."""
+
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The answer to Get; content None: it is not here. Whoever gets it checks the hash."""
+
+    hash: bytes
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Are you there?"""
 
@@ -130,7 +146,9 @@ class Bye:
     reason: str
 
 
-Message: TypeAlias = Hello | Digest | Same | Ranges | Have | Want | Frame | Ack | Probe | Ids | Fork | Ping | Pong | Bye
+Message: TypeAlias = (
+    Hello | Digest | Same | Ranges | Have | Want | Frame | Ack | Probe | Ids | Fork | Get | Chunk | Ping | Pong | Bye
+)
 
 
 def encode_message(message: Message) -> bytes:
@@ -156,6 +174,9 @@ def encode_message(message: Message) -> bytes:
             return encode(["ids", message.key, message.ids])
         case Fork():
             return encode(["fork", message.first, message.second])
+        case Get() | Chunk():
+            content = [message.content] if isinstance(message, Chunk) else []
+            return encode([type(message).__name__.lower(), message.hash, *content])
         case Ping() | Pong():
             return encode([type(message).__name__.lower(), message.number])
         case Bye():
@@ -304,6 +325,12 @@ def _signed_header(value: object) -> tuple[bytes, bytes]:
     return header, _bytes(signature, 64, "a signature")
 
 
+def _chunk(known: object, content: object) -> Chunk:
+    if content is not None and (type(content) is not bytes or len(content) > CHUNK_BYTES_MAX):
+        raise FormatError(f"a chunk is at most {CHUNK_BYTES_MAX} bytes, or nil")
+    return Chunk(_bytes(known, 32, "a chunk's hash"), content)
+
+
 def _hello(version: object, network_id: object, digest: object, entries: object) -> Hello:
     known_version = _number(version, "the protocol version", 255)
     known_network, known_digest = _bytes(network_id, 32, "a network id"), _bytes(digest, 32, "a digest")
@@ -328,6 +355,8 @@ _SHAPES: dict[str, tuple[int, Callable[..., Message]]] = {  # one builder a name
     "probe": (2, _probe),
     "ids": (2, _ids),
     "fork": (2, lambda first, second: Fork(_signed_header(first), _signed_header(second))),
+    "get": (1, lambda known: Get(_bytes(known, 32, "a chunk's hash"))),
+    "chunk": (2, _chunk),
     "ping": (1, lambda number: Ping(_number(number, "a number"))),
     "pong": (1, lambda number: Pong(_number(number, "a number"))),
     "bye": (1, _bye),

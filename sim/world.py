@@ -17,6 +17,8 @@ from keys.signing import SigningKey
 from ledger.store import create, load
 from node.engine.engine import Engine, EngineSettings
 from node.engine.events import (
+    ChunkAsked,
+    ChunkBrought,
     Commit,
     CommitFailed,
     Committed,
@@ -112,7 +114,7 @@ class World(Stage):
                         self.liar.hung_up(machine, output.reason)
                     else:
                         self.links.drop(machine, output.peer, output.reason)
-                case Notify():
+                case Notify() | ChunkAsked() | ChunkBrought():
                     continue
         self.size_max = max(self.size_max, machine.engine.size())
         self._wake(machine)

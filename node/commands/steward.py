@@ -1,6 +1,7 @@
 """A node's home and its daemon: what whoever looks after a node does."""
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,9 +12,11 @@ from keys.entropy import system_entropy
 from keys.errors import FormatError, HamkorError, HomeError, LocalError, NetworkMismatchError, UsageError
 from keys.keyfile import COSTS, KdfCost, KeyOwner, create_key_file, load_key_file
 from keys.signing import SEED_BYTES, PublicKey, SigningKey
+from ledger.projection import Projection
 from node.client import is_alive, open_node
 from node.commands.common import home_of, home_path, misuse, passphrase, read_file, rewrite, write_new
 from node.commands.exporting import open_reader, write_bundle_file
+from node.commands.tables import export_table
 from node.home import SETTINGS, Home, Settings, create_home, dialable, write_settings
 from node.render import print_json, say, table, when
 from protocol.card import Card, encode_card_file
@@ -231,7 +234,11 @@ def _links(args: argparse.Namespace, *, up: bool) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    """`export`."""
+    """`export`: a bundle, or with --format records as a table."""
+    if args.format != "bundle":
+        return export_table(args)
+    if args.words:
+        raise UsageError("a query goes with --format csv, jsonl or geojson; a bundle holds whole logs")
     home = home_of(args)
     with open_reader(home) as ledger:
         known = _read_heads(args.peer, ledger.network_id) if args.peer else {}
@@ -242,6 +249,32 @@ def export(args: argparse.Namespace) -> int:
         print_json(answer)
     else:
         say(f"{args.file}: {count} entries, {answer['bytes']} bytes, ledger root {ledger.root().hex()[:16]}")
+    return 0
+
+
+def reindex(args: argparse.Namespace) -> int:
+    """`reindex`: build the search index anew. Interrupted, it goes on where it was."""
+    home = home_of(args)
+    if is_alive(home):
+        raise HomeError("the node is running and keeps its index itself; stop it first")
+    started = home.path / "reindexing"  # there while an index is being built anew
+    if not started.exists():
+        started.touch()
+        for suffix in ("", "-wal", "-shm"):
+            home.search_path.with_name(home.search_path.name + suffix).unlink(missing_ok=True)
+    with open_reader(home) as ledger:
+        projection = Projection(home.search_path)
+        entries = ledger.arrival()
+        while projection.catch_up(ledger):
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{projection.cursor()} of {entries}")
+        counts = projection.counts()
+    started.unlink(missing_ok=True)
+    malformed = counts.pop("")
+    if args.json:
+        print_json({"entries": entries, "records": sum(counts.values()), "malformed": malformed})
+    else:
+        say(f"{entries} entries indexed: {sum(counts.values())} records, {malformed} malformed")
     return 0
 
 

@@ -29,6 +29,8 @@ from ledger.ingest import Item, Outcome
 from ledger.store import CommitResult, Ledger
 from node.engine.events import (
     BundleSubmitted,
+    ChunkAsked,
+    ChunkBrought,
     Commit,
     CommitFailed,
     Committed,
@@ -51,9 +53,11 @@ from protocol.limits import HEADER_BYTES_MAX, HEADS_MAX
 from protocol.message import (
     Ack,
     Bye,
+    Chunk,
     Digest,
     Fork,
     Frame,
+    Get,
     Have,
     Hello,
     Ids,
@@ -273,6 +277,10 @@ class Engine:
                     self._send(peer, step)
                 elif step is not None:
                     peer.asking.append(step)
+            case Get():
+                self._out.append(ChunkAsked(peer.key, message.hash))
+            case Chunk():
+                self._out.append(ChunkBrought(peer.key, message.hash, message.content))
             case _:
                 return  # Pong was noted as a sign of life; Bye is followed by PeerDown
 

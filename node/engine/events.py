@@ -128,4 +128,21 @@ class Disconnect:
     reason: str
 
 
-Output: TypeAlias = Commit | Send | Reply | Notify | Disconnect
+@dataclass(frozen=True, slots=True)
+class ChunkAsked:
+    """That peer asks for a chunk of an attached file; answering is up to the driver, which has the disk."""
+
+    peer: PublicKey
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkBrought:
+    """That peer answers a request for a chunk; content None: it has none. Not checked against the hash."""
+
+    peer: PublicKey
+    hash: bytes
+    content: bytes | None
+
+
+Output: TypeAlias = Commit | Send | Reply | Notify | Disconnect | ChunkAsked | ChunkBrought

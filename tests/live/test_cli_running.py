@@ -85,7 +85,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 def test_commands_with_one_key_at_once_take_turns_and_do_not_fork_its_log(office: Office) -> None:
     before = office.number("records")
-    commands = [office.start("add", "intel", f"note=at once {number}", "--json") for number in range(8)]
+    commands = [office.start("add", "case", f"title=at once {number}", "--json") for number in range(8)]
     answers = [command.communicate(timeout=60) for command in commands]
     assert [command.returncode for command in commands] == [0] * 8, answers
     ids = {known for out, _ in answers for known in json.loads(out)["ids"]}
@@ -98,8 +98,8 @@ def test_commands_with_one_key_at_once_take_turns_and_do_not_fork_its_log(office
 def test_records_that_no_frame_could_hold_together_are_written_all(office: Office, tmp_path: Path) -> None:
     before = office.number("records")
     path = tmp_path / "large.jsonl"
-    path.write_text("\n".join(json.dumps({"n": number, "text": "x" * 250_000}) for number in range(20)))
-    assert len(office.ok("add", "intel", "--file", path)["ids"]) == 20  # type: ignore[arg-type]
+    path.write_text("\n".join(json.dumps({"title": str(number), "narrative": "x" * 200_000}) for number in range(20)))
+    assert len(office.ok("add", "case", "--file", path)["ids"]) == 20  # type: ignore[arg-type]
     assert office.number("records") == before + 20
 
 
@@ -190,7 +190,7 @@ def test_node_stops_cleanly_and_its_store_goes_on_without_it(office: Office) -> 
     with office.start("log", "--follow", "--limit", "1") as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline()
-        office.ok("add", "intel", "note=the last before the node stops")
+        office.ok("add", "case", "title=the last before the node stops")
         assert follower.stdout.readline()  # it follows by now
         root = office.ok("status")["root"]
         assert office.node.stop() == 0
@@ -199,7 +199,7 @@ def test_node_stops_cleanly_and_its_store_goes_on_without_it(office: Office) -> 
         assert "the node has stopped" in error
     stopped = office.ok("status")
     assert (stopped["root"], stopped["running"]) == (root, False)
-    wrote = office.ok("add", "intel", "note=written while the node was stopped")
+    wrote = office.ok("add", "case", "title=written while the node was stopped")
     assert office.ok("find", "stopped")["hits"]
     office.cluster.start(linked=False)
     assert office.ok("show", str(wrote["ids"][0]))["status"] == "ok"  # type: ignore[index]

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from ledger.projection import Projection
+from ledger.query import parse_query
+from ledger.search import Hit
 from ledger.store import Ledger, create
 from protocol.acts import Certify, encode_act
 from protocol.body import encode_record
@@ -37,18 +39,22 @@ def ledger() -> Ledger:
 
 
 def follow(path: Path, ledger: Ledger, most: int = 5000) -> Projection:
-    projection = Projection.open(path)
+    projection = Projection(path)
     while projection.catch_up(ledger, most):
         continue
     return projection
 
 
+def find(projection: Projection, words: str, limit: int = 50) -> list[Hit]:
+    return projection.find(parse_query(words, 0), limit, now_ms=0)
+
+
 def test_small_steps_and_one_large_one_give_the_same(tmp_path: Path, ledger: Ledger) -> None:
     small, large = follow(tmp_path / "a", ledger, 7), follow(tmp_path / "b", ledger)
     assert small.cursor() == large.cursor() == ledger.arrival() == 41
-    assert small.find("common", 100) == large.find("common", 100)
-    assert len(small.find("common", 100)) == 40
-    assert [hit.arrival for hit in small.find("common", 3)] == [40, 39, 38]
+    assert find(small, "common", 100) == find(large, "common", 100)
+    assert len(find(small, "common", 100)) == 40
+    assert [hit.arrival for hit in find(small, "common", 3)] == [40, 39, 38]
     assert small.counts() == {"": 0, "intel": 40}
 
 
@@ -62,7 +68,7 @@ def test_damaged_old_or_missing_file_is_built_again(tmp_path: Path, ledger: Ledg
         path.unlink()
     else:
         path.write_bytes(damage)
-    assert len(follow(path, ledger).find("word7")) == 1
+    assert len(find(follow(path, ledger), "word7")) == 1
 
 
 def test_file_of_another_version_is_built_again(tmp_path: Path, ledger: Ledger) -> None:
@@ -71,28 +77,28 @@ def test_file_of_another_version_is_built_again(tmp_path: Path, ledger: Ledger) 
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    assert Projection.open(path).cursor() == 0
-    assert len(follow(path, ledger).find("word7")) == 1
+    assert Projection(path).cursor() == 0
+    assert len(find(follow(path, ledger), "word7")) == 1
 
 
 def test_interrupted_step_is_taken_again(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    projection = Projection.open(tmp_path / "search.db")
+    projection = Projection(tmp_path / "search.db")
     assert projection.catch_up(ledger, 10) == 10
 
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.projection._indexed", fail)
+        patch.setattr("ledger.projection._index", fail)
         with pytest.raises(KeyboardInterrupt):
             projection.catch_up(ledger, 10)
     assert projection.cursor() == 10
-    assert len(follow(tmp_path / "search.db", ledger).find("common", 100)) == 40
+    assert len(find(follow(tmp_path / "search.db", ledger), "common", 100)) == 40
 
 
 def test_two_processes_that_follow_at_once_do_not_count_twice(tmp_path: Path, ledger: Ledger) -> None:
-    one, other = Projection.open(tmp_path / "search.db"), Projection.open(tmp_path / "search.db")
+    one, other = Projection(tmp_path / "search.db"), Projection(tmp_path / "search.db")
     while one.catch_up(ledger, 3) + other.catch_up(ledger, 4):
         continue
     assert one.counts() == {"": 0, "intel": 40}
-    assert len(other.find("common", 100)) == 40
+    assert len(find(other, "common", 100)) == 40

@@ -15,9 +15,11 @@ from protocol.message import (
     PROBES_MAX,
     Ack,
     Bye,
+    Chunk,
     Digest,
     Fork,
     Frame,
+    Get,
     Have,
     Hello,
     Ids,
@@ -71,6 +73,8 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Probe, KEYS, st.lists(COUNTS, max_size=PROBES_MAX).map(tuple)),
     st.builds(Ids, KEYS, st.lists(st.tuples(COUNTS, IDS), max_size=5).map(tuple)),
     st.builds(Fork, SIGNED, SIGNED),
+    st.builds(Get, HASHES),
+    st.builds(Chunk, HASHES, st.none() | st.binary(max_size=400)),
     st.builds(Ping, COUNTS),
     st.builds(Pong, COUNTS),
     st.builds(Bye, st.text(st.characters(exclude_categories=["Cs"]), max_size=200)),
@@ -121,7 +125,7 @@ def test_a_damaged_message_is_refused_or_says_something_else(message: Message, d
 
 
 def test_every_message_is_tried_here() -> None:
-    assert len(Message.__args__) == 14
+    assert len(Message.__args__) == 16
 
 
 def test_sizes_are_met_exactly() -> None:

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys.errors import FormatError, HamkorError, UsageError
+from keys.keyfile import KdfCost, KeyOwner, create_key_file
+from keys.signing import SigningKey
 from node.cli import build_parser, main
-from node.commands.officer import _bodies, parse_fields
+from node.commands.fields import given_fields, parse_fields
 from protocol.body import encode_record, parse_record
 from protocol.codec import Value
 
@@ -25,8 +27,8 @@ def read(
     if monkeypatch is not None:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
     args = argparse.Namespace(fields=words, file=file)
-    bodies = _bodies(args, lambda fields: encode_record("seizure", fields), empty=empty)
-    return [parse_record(body).fields for body in bodies]
+    found = given_fields(args, empty=empty)
+    return [parse_record(encode_record("seizure", fields)).fields for _where, fields in found]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,7 @@ def test_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ('{\n"a": 1,\n"b" 2\n}', "line 3"),
         ('{"a": 1}\n{"a": NaN}\n', "line 2"),
         ('{"a": 1}\n{"a": 1, "a": 2}\n', "line 2"),
-        ('{"a": 1}\n{"a": "\\ud800"}\n', "entry 2"),
-        ('{"a": 1}\n{"a": ' + "[" * 30 + "]" * 30 + "}\n", "entry 2"),
         ('{"a": 1}\n[1]\n', "JSON object"),
-        ('{"a": "' + "x" * 300_000 + '"}', "entry 1"),
     ],
 )
 def test_fault_in_a_file_is_named_by_its_place(tmp_path: Path, text: str, where: str) -> None:
@@ -128,6 +127,22 @@ def test_fault_in_a_file_is_named_by_its_place(tmp_path: Path, text: str, where:
     path.write_text(text)
     with pytest.raises(FormatError, match=where):
         read([], str(path))
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "[" * 30 + "]" * 30, '"' + "x" * 300_000 + '"', "true", '""'])
+def test_entry_that_cannot_be_written_is_named_and_nothing_is(
+    tmp_path: Path, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "officer.key"
+    signer = SigningKey.from_seed(bytes(32))
+    create_key_file(key, signer, b"", KeyOwner(signer.public, "officer", "O", "scc", "imt-4"), cost=KdfCost(1, 8192))
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"title": "fine"}\n{"title": "x", "narrative": ' + value + "}\n")
+    assert main(["add", "case", "--file", str(path), "--key", str(key)]) in (2, 11)
+    told = capsys.readouterr()
+    assert "entry 2" in told.err
+    assert "nothing was written" in told.err
+    assert not told.out
 
 
 def test_file_that_is_not_utf8_or_not_there_is_an_error(tmp_path: Path) -> None:
@@ -156,7 +171,7 @@ def test_fields_from_two_sources_are_misuse(tmp_path: Path) -> None:
 
 def test_type_that_is_no_lower_case_word_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["add", "Seizure", "a=1", "--key", "none.key"]) == 2
-    assert capsys.readouterr().err.startswith("hamkor: type is a word")
+    assert capsys.readouterr().err.startswith("hamkor: there is no type 'Seizure'; the types are: alert, ")
 
 
 def test_options_may_stand_among_the_fields() -> None:

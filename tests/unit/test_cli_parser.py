@@ -33,7 +33,11 @@ COMMANDS = dict(leaves(build_parser()))
 def test_issue_commands_are_all_there() -> None:
     wanted = """agency new|agency card|charter draft|charter sign|charter show|charter verify|charter merge|init|join
         |officer new|officer card|certify|unit|invite|run|status|peers|offline|online|add|step|show|find|log|who
-        |export|heads|import|audit|forks"""
+        |export|heads|import|audit|forks|reindex|amend|comment|link|tag|retract|accept|history|conflicts|attach|fetch
+        |same|rfi new|rfi ack|rfi reply|rfi refuse|rfi delay|rfi list|rfi due|alert send|alert ack|alert list
+        |evidence give|evidence take|evidence list|op add|op list|sop publish|sop ack|sop list|asset add|asset list
+        |asset move|asset service|roster add|roster list|sitrep add|sitrep list|stats|types|searches|watch|import-csv
+        |report"""
     assert {f"hamkor {name.strip()}" for name in wanted.split("|")} == set(COMMANDS)
 
 

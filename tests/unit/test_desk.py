@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from keys.errors import AdmissionError, FormatError, UsageError
 from ledger.folding import fold
-from ledger.projection import Projection, parse_query
+from ledger.projection import Projection
+from ledger.query import Query, parse_query
 from ledger.store import Ledger, create
 from node.desk import Desk
 from protocol.acts import Certify, Unit, encode_act
@@ -44,7 +45,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
         ],
     )
     write(ledger, OFFICER, [("step", encode_step(ids[0], "comment", {"text": "seen by nobody else"}))])
-    projection = Projection.open(tmp_path_factory.mktemp("desk") / "search.db")
+    projection = Projection(tmp_path_factory.mktemp("desk") / "search.db")
     while projection.catch_up(ledger, 3):
         continue
     made = Desk(ledger, projection, NODE.public)
@@ -89,7 +90,7 @@ def found_types(desk: Desk, words: str) -> list[str]:
         ('"posti sariosiyo"', []),
         ("type:seiz 01A777BC", ["seizure"]),
         ("type:seizure", ["seizure"]),
-        ("nobody unit:imt-4", ["comment"]),
+        ("nobody unit:imt-4", ["seizure"]),
         ("nobody agency:mia", []),
         ("2.5", ["seizure"]),
         ("intel sario", ["intel"]),
@@ -128,8 +129,10 @@ def test_latin_and_cyrillic_uzbek_meet(latin: str, cyrillic: str) -> None:
 
 
 def test_query_is_always_quoted() -> None:
-    assert parse_query('a" OR NEAR(b c) -d* ^e:f')[0].count('"') % 2 == 0
-    assert parse_query("   ") == ("", [])
+    query = parse_query('a" OR NEAR(b c) -d* ^e:f', 0)
+    assert query.exact.count('"') % 2 == 0
+    assert query.exact.startswith('"a" AND "or" AND "near b" AND ')
+    assert parse_query("   ", 0) == Query()
 
 
 def test_show_gives_the_record_its_steps_and_its_author(desk: Desk) -> None:

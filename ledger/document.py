@@ -1,0 +1,261 @@
+"""A record as it stands after everything that happened to it: a CRDT document (SPEC.md 4.8).
+
+A record is created by one entry; steps on it are **operations**. What a record says is a set of named slots:
+fields, tags, links, attachments, whether it is retracted. Each slot is a multi-value register: it holds every value
+that no operation which saw it has replaced. An operation saw exactly the operations that it names in `refs`, and the
+creating entry. Two values that did not see each other both stay, until somebody who saw both says something else.
+
+    field      set by officers of the originating agency; by another agency it is a **proposal**, which stands
+               beside the field until the originator accepts it (an operation that sets it anew) or declines it
+    tag, link, added by anybody; taken away by the originating agency or the agency that added it, and only as far
+    file       as the remover saw it: an addition that was not seen wins
+    retracted  like a field
+
+Operations are applied after those that they name, each once; `fold` sees to both. Then order does not matter: each
+operation only takes away what it names and adds what nobody else can name before having seen it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, cast
+
+from keys.errors import FormatError
+from protocol.codec import Value, decode, encode
+from protocol.entry import EntryId
+
+FIELD, TAG, LINK, FILE, RETRACTED = "f:", "t:", "l:", "a:", "r:"
+_SETS: Final = (TAG, LINK, FILE)
+_STATE_BYTES_MAX: Final = 64 * 1024 * 1024
+_STATE_ITEMS_MAX: Final = 1 << 20
+SLOTS_PER_OPERATION_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A step on a record, or its creation (step ""). agency: of the author, by the certificates held."""
+
+    id: EntryId
+    author: bytes
+    agency: str
+    time_ms: int
+    step: str
+    fields: Mapping[str, Value]
+    refs: tuple[EntryId, ...] = ()
+    unit: str = ""  # where the author serves
+
+
+class Said(NamedTuple):
+    """A value that stands in a slot, and who said so when. value None: taken away."""
+
+    op: EntryId
+    author: bytes
+    agency: str
+    time_ms: int
+    value: Value
+
+
+@dataclass(slots=True)
+class Document:
+    """The state of one record. Made by `created` or `from_bytes`, moved on by `apply`."""
+
+    record: EntryId
+    agency: str  # the originating one
+    author: bytes
+    time_ms: int
+    slots: dict[str, dict[EntryId, Said]] = field(default_factory=dict)
+    proposals: dict[EntryId, tuple[Said, ...]] = field(default_factory=dict)  # open ones; op -> (slot's Said, ...)
+
+    @classmethod
+    def created(cls, entry: Operation) -> "Document":
+        """The record as its first entry says it."""
+        document = cls(entry.id, entry.agency, entry.author, entry.time_ms)
+        for slot, value in changes(entry):
+            document._say(slot, entry, value, ())
+        return document
+
+    def apply(self, op: Operation) -> None:
+        """Take in one operation: each once, and after those that it names. O(refs + fields of it).
+
+        An operation of a form that means nothing here (a newer program's, or nonsense) changes nothing.
+        """
+        said = list(changes(op))[:SLOTS_PER_OPERATION_MAX]
+        mine = op.agency == self.agency
+        seen = (self.record, *op.refs)
+        if op.step in ("accept", "decline"):
+            proposal = _id(op.fields.get("proposal"))
+            if not mine or proposal not in op.refs:
+                return
+            self.proposals.pop(proposal, None)
+        if said and self.is_proposal(op):
+            self.proposals[op.id] = tuple(
+                Said(op.id, op.author, op.agency, op.time_ms, [slot, value]) for slot, value in said
+            )
+            return
+        for slot, value in said:
+            self._say(slot, op, value, seen)
+
+    def is_proposal(self, op: Operation) -> bool:
+        """Whether an operation waits for the originating agency's word."""
+        return op.step in ("amend", "retract") and op.agency != self.agency
+
+    def _say(self, slot: str, op: Operation, value: Value, seen: Iterable[EntryId]) -> None:
+        values = self.slots.setdefault(slot, {})
+        for known in seen:
+            found = values.get(known)
+            if found is not None and (not slot.startswith(_SETS) or op.agency in (self.agency, found.agency)):
+                del values[known]
+        if value is not None or not slot.startswith(_SETS):
+            values[op.id] = Said(op.id, op.author, op.agency, op.time_ms, value)
+        elif not values:
+            del self.slots[slot]
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def standing(self, prefix: str) -> Iterator[tuple[str, list[Said]]]:
+        """(name without prefix, what stands there in order of id) of the slots with that prefix, by name."""
+        for slot in sorted(self.slots):
+            if slot.startswith(prefix):
+                yield slot[len(prefix) :], [self.slots[slot][op] for op in sorted(self.slots[slot])]
+
+    def fields(self) -> dict[str, Value]:
+        """One value for each field: where several stand, that of the smallest id, so that all nodes take the same."""
+        return {name: values[0].value for name, values in self.standing(FIELD) if values[0].value is not None}
+
+    def conflicts(self) -> dict[str, list[Said]]:
+        """The fields with several different values (under "" whether it is retracted), in order of id."""
+        slots = [*self.standing(FIELD), *self.standing(RETRACTED)]
+        return {name: values for name, values in slots if len({encode(said.value) for said in values}) > 1}
+
+    def members(self, prefix: str) -> dict[str, list[Said]]:
+        """The tags, links or files that are there."""
+        return {name: values for name, values in self.standing(prefix) if values}
+
+    @property
+    def retracted(self) -> str | None:
+        """Why it was taken back, or None while it stands."""
+        reasons = [str(said.value) for _, values in self.standing(RETRACTED) for said in values if said.value]
+        return reasons[0] if reasons else None
+
+    def live(self, slots: Iterable[str]) -> list[EntryId]:
+        """The operations whose values stand in those slots: what an operation on them must name to replace them."""
+        found = {op for slot in slots for op in self.slots.get(slot, {})} - {self.record}
+        return sorted(found)
+
+    # -- bytes ------------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: equal exactly when the documents are."""
+        slots = {slot: [_packed(said) for _, said in sorted(values.items())] for slot, values in self.slots.items()}
+        proposals = [[_packed(said) for said in self.proposals[op]] for op in sorted(self.proposals)]
+        return encode([self.record, self.agency, self.author, self.time_ms, slots, proposals])
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Document":
+        """The inverse of `to_bytes`. Raises FormatError."""
+        match decode(raw, size_max=_STATE_BYTES_MAX, items_max=_STATE_ITEMS_MAX):
+            case [bytes() as id_, str() as agency, bytes() as author, int() as time_ms, dict() as slots, list() as ps]:
+                document = cls(EntryId(id_), agency, author, time_ms)
+                for slot, values in slots.items():
+                    said = [_said(item) for item in cast("list[Value]", values)]
+                    document.slots[slot] = {one.op: one for one in said}
+                for changes in ps:
+                    proposed = tuple(_said(item) for item in cast("list[Value]", changes))
+                    document.proposals[proposed[0].op] = proposed
+                return document
+            case _:
+                raise FormatError("a document's state is damaged; run: hamkor reindex")
+
+
+def fold(
+    entry: Operation, operations: Iterable[Operation], held: Iterable[EntryId] = ()
+) -> tuple[Document, list[Operation]]:
+    """The document that these operations make, in whatever order and however often they come; and those that wait.
+
+    held: other ids that operations name and that are here, such as acts. An operation waits while one that it names
+    is not here. Both answers depend on the set only. O(n).
+    """
+    document = Document.created(entry)
+    known = {op.id: op for op in operations}
+    done: set[EntryId] = {entry.id, *held}
+    for start in sorted(known):
+        stack = [start]
+        path: set[EntryId] = set()
+        while stack:
+            op = known[stack[-1]]
+            missing = [ref for ref in op.refs if ref not in done]
+            ready = [ref for ref in missing if ref in known and ref not in path]
+            if op.id in done or (missing and not ready):
+                path.discard(stack.pop())
+            elif missing:
+                path.add(op.id)
+                stack += ready
+            else:
+                document.apply(op)
+                done.add(op.id)
+                path.discard(stack.pop())
+    return document, [known[op] for op in sorted(known) if op not in done]
+
+
+def changes(op: Operation) -> Iterator[tuple[str, Value]]:
+    """(slot, value) of everything that an operation says; value None takes away."""
+    said = op.fields
+    match op.step:
+        case "":
+            for name, value in said.items():
+                if name in ("tags", "links") and isinstance(value, list):
+                    yield from _initial(name, value)
+                elif value is not None:
+                    yield FIELD + name, value
+        case "amend" | "accept":
+            changed = said.get("set")
+            for name, value in changed.items() if isinstance(changed, dict) else ():
+                yield FIELD + name, value
+        case "tag":
+            for name, value in (("add", True), ("remove", None)):
+                tags = said.get(name)
+                texts = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+                yield from ((TAG + tag, value) for tag in texts)
+        case "link":
+            if _id(said.get("to")):
+                yield _link_slot(said.get("relation"), str(said["to"])), None if said.get("remove") is True else True
+        case "attach":
+            if _id(said.get("chunks")):
+                details = {name: value for name, value in said.items() if name != "detach"}
+                yield FILE + str(said["chunks"]), None if said.get("detach") is True else details
+        case "retract":
+            yield RETRACTED, None if said.get("undo") is True else said.get("reason") or "-"
+        case _:
+            return
+
+
+def _initial(name: str, items: list[Value]) -> Iterator[tuple[str, Value]]:
+    for item in items:
+        if name == "tags" and isinstance(item, str):
+            yield TAG + item, True
+        elif name == "links" and isinstance(item, dict) and _id(item.get("to")):
+            yield _link_slot(item.get("relation"), str(item["to"])), True
+
+
+def _link_slot(relation: Value, to: str) -> str:
+    return f"{LINK}{relation if isinstance(relation, str) else 'related'}:{to.lower()}"
+
+
+def _id(value: Value) -> EntryId:
+    """The id in hexadecimal text, or an empty one."""
+    try:
+        found = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        return EntryId(b"")
+    return EntryId(found if len(found) == 32 else b"")
+
+
+def _packed(said: Said) -> list[object]:
+    return [*said[:4], encode(said.value)]  # a value of its own: however deep it is nested, the state is not deeper
+
+
+def _said(item: Value) -> Said:
+    match item:
+        case [bytes() as op, bytes() as author, str() as agency, int() as time_ms, bytes() as value]:
+            return Said(EntryId(op), author, agency, time_ms, decode(value, size_max=_STATE_BYTES_MAX))
+        case _:
+            raise FormatError("a document's state is damaged; run: hamkor reindex")

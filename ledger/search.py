@@ -1,0 +1,388 @@
+"""Asking the search index: words, selectors, places, counts. It is written by `ledger/projection.py`.
+
+Answers name records; what they say is read from the ledger, so nothing that is shown comes from here.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from math import cos, radians
+from pathlib import Path
+from typing import Final
+
+from keys.errors import FormatError, StorageError
+from ledger.document import Document, Operation
+from ledger.query import Query
+from ledger.store import Ledger
+from ledger.workflow import distance_m
+from protocol.body import parse_record, parse_step
+from protocol.entry import Entry, EntryId
+
+STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A record that was found, or a step whose record is not here. matched: the steps on it that were found."""
+
+    arrival: int
+    id: EntryId
+    matched: tuple[EntryId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the index keeps of a record."""
+
+    arrival: int
+    record: EntryId
+    type: str
+    at_ms: int
+    status: str
+    due_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """One line of statistics. other: amounts that have no mass, by unit."""
+
+    key: str
+    count: int
+    mass_g: Decimal
+    other: Mapping[str, Decimal]
+
+
+class Search:
+    """An index file, for reading. Each call has a connection of its own, so threads may ask while one writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def find(
+        self, query: Query, limit: int, *, now_ms: int, authors: frozenset[bytes] | None = None, after: int = -1
+    ) -> list[Hit]:
+        """Records for which an entry has all the words and which fit the rest: exact first, then coarse, newest first.
+
+        authors: only records by them. after: only where an entry that arrived after that one fits.
+        """
+        found: dict[bytes, Hit] = {}
+        with self.connection() as db:
+            for expression in dict.fromkeys([query.exact, query.coarse] if query.exact else [""]):
+                if (query.exact and not expression) or len(found) >= limit:
+                    continue
+                for hit, record in _search(db, query, expression, now_ms, authors, after):
+                    if record not in found and len(found) >= limit:
+                        break
+                    before = found.get(record)
+                    found[record] = (
+                        hit if before is None else Hit(before.arrival, before.id, (*before.matched, *hit.matched))
+                    )
+        return list(found.values())
+
+    def document(self, ledger: Ledger, record: bytes) -> tuple[Entry, Document] | None:
+        """A record's creating entry and its state, or None when the record is not here, disputed or unreadable."""
+        with self.connection() as db:
+            row = db.execute("SELECT state FROM docs WHERE record = ?", (record,)).fetchone()
+        entry = ledger.entry(record) if row is not None else None
+        if entry is None or row is None:
+            return None
+        return entry, Document.from_bytes(row[0]) if row[0] else created(ledger, entry)
+
+    def listed(
+        self, type_name: str = "", *, unsettled: bool = False, after: int = -1, limit: int = 10_000,
+        retracted: bool = False,
+    ) -> list[Listed]:
+        """Records of a type (all: ""), newest first; unsettled: with conflicts or open proposals."""
+        sql = "SELECT arrival, record, type, at_ms, status, due_ms FROM docs WHERE arrival > ?"
+        sql += "" if retracted else " AND retracted = 0"
+        sql += " AND type = ?" if type_name else ""
+        sql += " AND (conflicts > 0 OR proposals > 0)" if unsettled else ""
+        values = (after, type_name, limit) if type_name else (after, limit)
+        with self.connection() as db:
+            rows = db.execute(f"{sql} ORDER BY arrival DESC LIMIT ?", values).fetchall()
+        return [Listed(arrival, EntryId(record), *rest) for arrival, record, *rest in rows]
+
+    def type_of(self, record: bytes) -> str:
+        """The type of a record that is here and not disputed; else empty."""
+        with self.connection() as db:
+            row = db.execute("SELECT type FROM docs WHERE record = ?", (record,)).fetchone()
+        return str(row[0]) if row is not None else ""
+
+    def steps_of(self, record: bytes, limit: int = STEPS_MAX) -> list[EntryId]:
+        """The steps on a record, in order of arrival."""
+        sql = "SELECT id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival LIMIT ?"
+        with self.connection() as db:
+            return [EntryId(row[0]) for row in db.execute(sql, (record, limit))]
+
+    def waiting_on(self, record: bytes) -> list[tuple[EntryId, EntryId]]:
+        """(step, the id that it waits for) of steps on a record that do not count yet."""
+        sql = "SELECT e.id, w.missing FROM waiting w JOIN entries e USING (arrival) WHERE e.record = ? ORDER BY e.id"
+        with self.connection() as db:
+            return [(EntryId(step), EntryId(missing)) for step, missing in db.execute(sql, (record,))]
+
+    def links_to(self, record: bytes) -> list[tuple[EntryId, str]]:
+        """(record, relation) of links that point to a record."""
+        sql = "SELECT DISTINCT source, relation FROM links WHERE target = ? ORDER BY source, relation LIMIT 1000"
+        with self.connection() as db:
+            return [(EntryId(source), str(relation)) for source, relation in db.execute(sql, (record,))]
+
+    def attached(self, ledger: Ledger, after: int) -> list[tuple[bytes, int]]:
+        """(hash of its list of chunks, size) of each file attached by an entry that arrived after `after`."""
+        sql = "SELECT id FROM entries WHERE arrival > ? AND kind = 'step' AND type = 'attach' ORDER BY arrival"
+        with self.connection() as db:
+            ids = [EntryId(row[0]) for row in db.execute(sql, (after,))]
+        found = []
+        for step in step_operations(ledger, ids):
+            match step.fields:
+                case {"chunks": str() as digits, "size": int() as size} if len(digits) == 64:
+                    found.append((bytes.fromhex(digits), size))
+                case _:
+                    continue
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How many records there are of each type; under "" how many entries are malformed."""
+        sql = "SELECT type, count(*) FROM docs GROUP BY type ORDER BY type"
+        with self.connection() as db:
+            counts = {str(name): int(count) for name, count in db.execute(sql)}
+            counts[""] = state_of(db, "malformed")
+        return counts
+
+    def imported(self, import_ids: Iterable[str]) -> set[str]:
+        """Which of these import ids records here have."""
+        with self.connection() as db:
+            sql = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
+            return {known for known in import_ids if db.execute(sql, (f'"zqi{known}"',)).fetchone()}
+
+    # -- counting ---------------------------------------------------------------------------------
+
+    def same_events(self) -> tuple[list[frozenset[bytes]], list[tuple[bytes, bytes]]]:
+        """Groups of records that are one event for sure, and pairs that possibly are (SPEC.md 4.9).
+
+        A pair is sure when the originating agencies of both records have said so.
+        """
+        said: dict[tuple[bytes, bytes], set[str]] = {}
+        with self.connection() as db:
+            for source, target, agency in db.execute(
+                "SELECT source, target, agency FROM links WHERE relation = 'same_event'"
+            ):
+                said.setdefault((min(source, target), max(source, target)), set()).add(agency)
+            of: dict[bytes, str] = {}
+            sql = "SELECT a.agency, d.type FROM docs d LEFT JOIN authors a ON a.key = d.author WHERE d.record = ?"
+            for pair in said:
+                for record in pair:
+                    row = db.execute(sql, (record,)).fetchone()
+                    of[record] = str(row[0]) if row is not None and row[1] == "seizure" else ""
+        sure = [pair for pair, agencies in said.items() if {of[pair[0]], of[pair[1]]} <= agencies]
+        possible = [pair for pair in said if pair not in sure and of[pair[0]] and of[pair[1]]]
+        return _groups(sure), sorted(possible)
+
+    def totals(
+        self, by: str, query: Query, *, now_ms: int, authors: frozenset[bytes] | None = None
+    ) -> list[Total]:
+        """Seizures that fit `query`, counted by "substance", "region", "month" or "agency"; each event once.
+
+        Of the records of one event the one by its counting agency counts, else that of the smallest id. Mass is exact.
+        """
+        key = {
+            "substance": "i.substance", "region": "d.region", "agency": "d.counting",
+            "month": "strftime('%Y-%m', (d.at_ms / 1000) + 18000, 'unixepoch')",
+        }[by]  # fmt: skip
+        groups, _ = self.same_events()
+        with self.connection() as db:
+            left_out = [record for group in groups for record in group if record != _counted(db, group)]
+            where, values = _conditions(query, now_ms, authors, db)
+            if query.exact:
+                where.append("d.record IN (SELECT record FROM entries WHERE arrival IN (SELECT rowid FROM words"
+                             " WHERE words MATCH ?))")  # fmt: skip
+                values.append(f"text : ({query.exact})")
+            where += ["d.type = 'seizure'", "d.retracted = 0"]
+            db.execute("CREATE TEMP TABLE left_out (record BLOB PRIMARY KEY)")
+            db.executemany("INSERT OR IGNORE INTO left_out VALUES (?)", [(record,) for record in left_out])
+            sql = (
+                f"SELECT {key}, i.unit, count(DISTINCT d.arrival), sum(i.mass_mg), group_concat("  # noqa: S608
+                "CASE WHEN i.mass_mg IS NULL THEN i.amount END, ' ') FROM docs d LEFT JOIN items i ON i.doc = d.arrival"
+                f" WHERE {' AND '.join(where)} AND d.record NOT IN (SELECT record FROM left_out) GROUP BY 1, 2"
+            )
+            mass: dict[str, int] = {}
+            other: dict[str, dict[str, Decimal]] = {}
+            for name, unit, _, mass_mg, amounts in db.execute(sql, values):
+                mass[name or ""] = mass.get(name or "", 0) + (mass_mg or 0)
+                for amount in (amounts or "").split():
+                    units = other.setdefault(name or "", {})
+                    units[unit] = units.get(unit, Decimal(0)) + Decimal(amount)
+            sql = (
+                f"SELECT {key}, count(DISTINCT d.arrival) FROM docs d LEFT JOIN items i ON i.doc = d.arrival"  # noqa: S608
+                f" WHERE {' AND '.join(where)} AND d.record NOT IN (SELECT record FROM left_out) GROUP BY 1"
+            )
+            counts = {str(name or ""): int(count) for name, count in db.execute(sql, values)}
+        found = [
+            Total(name, count, Decimal(mass.get(name, 0)) / 1000, other.get(name, {})) for name, count in counts.items()
+        ]
+        found.sort(key=lambda total: (-total.mass_g, -total.count, total.key))
+        return sorted(found, key=lambda total: total.key) if by == "month" else found
+
+    # -- the file ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one call. Raises StorageError for what SQLite finds wrong."""
+        try:
+            db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
+            try:
+                db.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is indexed again
+                yield db
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            raise StorageError(f"the search index {self._path}: {error}; run: hamkor reindex") from None
+
+
+# -- entries as operations ----------------------------------------------------------------------------
+
+
+def operation(ledger: Ledger, entry: Entry) -> Operation:
+    """An entry of kind record or step as an operation. Raises FormatError."""
+    standing = ledger.authority.of(entry.key)
+    agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")
+    if entry.body is None or entry.space is not None:
+        raise FormatError("its body cannot be read here")
+    if entry.kind == "record":
+        record = parse_record(entry.body)
+        return Operation(entry.id, entry.key, agency, entry.time_ms, "", record.fields, entry.refs, unit)
+    step = parse_step(entry.body)
+    return Operation(entry.id, entry.key, agency, entry.time_ms, step.step, step.fields, entry.refs, unit)
+
+
+def created(ledger: Ledger, entry: Entry) -> Document:
+    """A record as its first entry says it. Raises FormatError."""
+    return Document.created(operation(ledger, entry))
+
+
+def step_operations(ledger: Ledger, ids: Iterable[EntryId]) -> list[Operation]:
+    """The steps with those ids that can be read and are not disputed."""
+    found = []
+    for entry_id in ids:
+        entry = ledger.entry(entry_id)
+        if entry is None or entry.seq >= ledger.heads.get(entry.key).size:
+            continue
+        try:
+            found.append(operation(ledger, entry))
+        except FormatError:
+            continue  # shown as malformed by `show`; it says nothing here
+    return found
+
+
+# -- queries ------------------------------------------------------------------------------------------
+
+
+def state_of(db: sqlite3.Connection, name: str) -> int:
+    """A counter of the index."""
+    return int(db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _search(
+    db: sqlite3.Connection, query: Query, expression: str, now_ms: int, authors: frozenset[bytes] | None, after: int
+) -> Iterator[tuple[Hit, bytes]]:
+    """(hit, record) of each entry that fits, newest first."""
+    where, values = _conditions(query, now_ms, authors, db)
+    if not expression:
+        if not where:
+            return
+        conditions = " AND ".join([*where, "d.arrival > ?"])
+        sql = f"SELECT d.arrival, d.record FROM docs d WHERE {conditions}"  # noqa: S608  # values are bound
+        for arrival, record in db.execute(f"{sql} ORDER BY d.arrival DESC", (*values, after)):
+            yield Hit(arrival, EntryId(record)), record
+        return
+    column = "text" if expression == query.exact else "{text coarse}"
+    join = "JOIN" if where else "LEFT JOIN"
+    sql = (
+        "SELECT e.arrival, e.id, e.kind, e.record, d.arrival FROM words JOIN entries e ON e.arrival = words.rowid"  # noqa: S608
+        f" {join} docs d ON d.record = e.record WHERE words MATCH ? AND words.rowid > ?"
+        + "".join(f" AND {condition}" for condition in where)
+        + " ORDER BY words.rowid DESC"
+    )
+    for arrival, entry_id, kind, record, doc in db.execute(sql, (f"{column} : ({expression})", after, *values)):
+        if kind == "record":
+            yield Hit(arrival, EntryId(entry_id)), record
+        elif doc is None:
+            yield Hit(arrival, EntryId(entry_id)), entry_id  # its record is not here, or disputed
+        else:
+            yield Hit(doc, EntryId(record), (EntryId(entry_id),)), record
+
+
+def _conditions(
+    query: Query, now_ms: int, authors: frozenset[bytes] | None, db: sqlite3.Connection
+) -> tuple[list[str], list[object]]:
+    """SQL conditions on `docs d`, and their values."""
+    where: list[str] = []
+    values: list[object] = []
+
+    def either(condition: str, items: Sequence[object]) -> None:
+        if items:
+            where.append("(" + " OR ".join([condition] * len(items)) + ")")
+            values.extend(items)
+
+    if query.types:
+        where.append("(" + " OR ".join(["substr(d.type, 1, ?) = ?"] * len(query.types)) + ")")
+        values += [part for name in query.types for part in (len(name), name)]
+    either("d.region = ?", query.regions)
+    either("EXISTS (SELECT 1 FROM items i WHERE i.doc = d.arrival AND i.substance = ?)", query.substances)
+    for status in query.statuses:
+        if status == "overdue":
+            where.append("d.due_ms < ?")
+            values.append(now_ms)
+        else:
+            where.append("instr(' ' || d.status || ' ', ' ' || ? || ' ') > 0")
+            values.append(status)
+    if query.since_ms is not None:
+        where.append("d.at_ms >= ?")
+        values.append(query.since_ms)
+    if query.until_ms is not None:
+        where.append("d.at_ms < ?")
+        values.append(query.until_ms)
+    if authors is not None:
+        where.append("d.author IN (" + ", ".join(["?"] * len(authors)) + ")")
+        values += sorted(authors)
+    if query.near is not None:
+        latitude, longitude, km = query.near
+        db.create_function("metres", 4, distance_m, deterministic=True)
+        around = km / 111.0 * 1.01
+        wide = around / max(0.01, _cosine(latitude))
+        where.append(
+            "d.arrival IN (SELECT doc FROM spots WHERE north >= ? AND south <= ? AND east >= ? AND west <= ?"
+            " AND metres(?, ?, south, west) <= ?)"
+        )
+        values += [latitude - around, latitude + around, longitude - wide, longitude + wide]
+        values += [latitude, longitude, km * 1000]
+    return where, values
+
+
+def _cosine(latitude: float) -> float:
+    return cos(radians(min(89.0, abs(latitude))))
+
+
+def _groups(pairs: Iterable[tuple[bytes, bytes]]) -> list[frozenset[bytes]]:
+    """The connected parts of a graph."""
+    groups: list[set[bytes]] = []
+    for pair in pairs:
+        touched = [group for group in groups if not group.isdisjoint(pair)]
+        groups = [group for group in groups if group.isdisjoint(pair)] + [set(pair).union(*touched)]
+    return sorted((frozenset(group) for group in groups), key=sorted)
+
+
+def _counted(db: sqlite3.Connection, group: Iterable[bytes]) -> bytes:
+    """The record that stands for an event in statistics."""
+    own = []
+    for record in sorted(group):
+        row = db.execute(
+            "SELECT d.counting = a.agency FROM docs d JOIN authors a ON a.key = d.author WHERE d.record = ?"
+            " AND d.retracted = 0", (record,)
+        ).fetchone()  # fmt: skip
+        if row is not None:
+            own.append((not row[0], record))
+    return min(own)[1] if own else min(group)
