@@ -8,11 +8,15 @@ creating entry. Two values that did not see each other both stay, until somebody
     field      set by officers of the originating agency; by another agency it is a **proposal**, which stands
                beside the field until the originator accepts it (an operation that sets it anew) or declines it
     tag, link, added by anybody; taken away by the originating agency or the agency that added it, and only as far
-    file       as the remover saw it: an addition that was not seen wins
+    file       as the remover saw it: an addition that was not seen wins; what one agency adds leaves what another
+               added standing, since a link that two agencies each made is more than a link
     retracted  like a field
 
 Operations are applied after those that they name, each once; `fold` sees to both. Then order does not matter: each
 operation only takes away what it names and adds what nobody else can name before having seen it.
+
+A record is bounded: what the officers of one agency keep standing in it takes at most AGENCY_BYTES_MAX. An operation
+that would exceed this has no effect and is counted in `left_out`. Which of them that hits may differ between nodes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,9 +29,11 @@ from protocol.entry import EntryId
 
 FIELD, TAG, LINK, FILE, RETRACTED = "f:", "t:", "l:", "a:", "r:"
 _SETS: Final = (TAG, LINK, FILE)
-_STATE_BYTES_MAX: Final = 64 * 1024 * 1024
-_STATE_ITEMS_MAX: Final = 1 << 20
+AGENCY_BYTES_MAX: Final = 4 * 1024 * 1024  # of what one agency keeps standing in one record: 10,000 values and more
 SLOTS_PER_OPERATION_MAX: Final = 500
+_STATE_BYTES_MAX: Final = 128 * AGENCY_BYTES_MAX  # 64 agencies, and what the encoding adds
+_STATE_ITEMS_MAX: Final = 1 << 22
+_SAID_BYTES: Final = 160  # about what a value takes beside itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class Document:
     time_ms: int
     slots: dict[str, dict[EntryId, Said]] = field(default_factory=dict)
     proposals: dict[EntryId, tuple[Said, ...]] = field(default_factory=dict)  # open ones; op -> (slot's Said, ...)
+    left_out: int = 0  # operations for which their agency had no room left
+    sizes: dict[str, int] = field(default_factory=dict, repr=False, compare=False)  # agency -> bytes
 
     @classmethod
     def created(cls, entry: Operation) -> "Document":
@@ -79,20 +87,24 @@ class Document:
         An operation of a form that means nothing here (a newer program's, or nonsense) changes nothing.
         """
         said = list(changes(op))[:SLOTS_PER_OPERATION_MAX]
-        mine = op.agency == self.agency
-        seen = (self.record, *op.refs)
+        proposal = EntryId(b"")
         if op.step in ("accept", "decline"):
             proposal = _id(op.fields.get("proposal"))
-            if not mine or proposal not in op.refs:
+            if op.agency != self.agency or proposal not in op.refs:
                 return
-            self.proposals.pop(proposal, None)
+        if not self._has_room(op, said):
+            self.left_out += 1
+            return
+        for answered in self.proposals.pop(proposal, ()):
+            self._count("", answered, -1)
         if said and self.is_proposal(op):
-            self.proposals[op.id] = tuple(
-                Said(op.id, op.author, op.agency, op.time_ms, [slot, value]) for slot, value in said
-            )
+            proposed = tuple(Said(op.id, op.author, op.agency, op.time_ms, [slot, value]) for slot, value in said)
+            self.proposals[op.id] = proposed
+            for one in proposed:
+                self._count("", one, 1)
             return
         for slot, value in said:
-            self._say(slot, op, value, seen)
+            self._say(slot, op, value, (self.record, *op.refs))
 
     def is_proposal(self, op: Operation) -> bool:
         """Whether an operation waits for the originating agency's word."""
@@ -102,12 +114,35 @@ class Document:
         values = self.slots.setdefault(slot, {})
         for known in seen:
             found = values.get(known)
-            if found is not None and (not slot.startswith(_SETS) or op.agency in (self.agency, found.agency)):
+            if found is not None and self._replaces(slot, op, value, found):
+                self._count(slot, found, -1)
                 del values[known]
         if value is not None or not slot.startswith(_SETS):
             values[op.id] = Said(op.id, op.author, op.agency, op.time_ms, value)
+            self._count(slot, values[op.id], 1)
         elif not values:
             del self.slots[slot]
+
+    def _replaces(self, slot: str, op: Operation, value: Value, found: Said) -> bool:
+        """Whether an operation that saw a value takes it away."""
+        if not slot.startswith(_SETS) or op.agency == found.agency:
+            return True
+        return value is None and op.agency == self.agency
+
+    def _has_room(self, op: Operation, said: Iterable[tuple[str, Value]]) -> bool:
+        """Whether what the agency keeps standing stays within its bound."""
+        added = sum(_size(slot, value) for slot, value in said)
+        taken = self.sizes.get(op.agency, 0) + added
+        if taken <= AGENCY_BYTES_MAX or not added:
+            return True
+        for slot, _ in () if self.is_proposal(op) else said:
+            values = self.slots.get(slot, {})
+            known = [values[ref] for ref in (self.record, *op.refs) if ref in values]
+            taken -= sum(_size(slot, found.value) for found in known if found.agency == op.agency)
+        return taken <= AGENCY_BYTES_MAX
+
+    def _count(self, slot: str, said: Said, sign: int) -> None:
+        self.sizes[said.agency] = self.sizes.get(said.agency, 0) + sign * _size(slot, said.value)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -147,23 +182,31 @@ class Document:
         """Canonical bytes: equal exactly when the documents are."""
         slots = {slot: [_packed(said) for _, said in sorted(values.items())] for slot, values in self.slots.items()}
         proposals = [[_packed(said) for said in self.proposals[op]] for op in sorted(self.proposals)]
-        return encode([self.record, self.agency, self.author, self.time_ms, slots, proposals])
+        return encode([self.record, self.agency, self.author, self.time_ms, slots, proposals, self.left_out])
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Document":
         """The inverse of `to_bytes`. Raises FormatError."""
         match decode(raw, size_max=_STATE_BYTES_MAX, items_max=_STATE_ITEMS_MAX):
-            case [bytes() as id_, str() as agency, bytes() as author, int() as time_ms, dict() as slots, list() as ps]:
-                document = cls(EntryId(id_), agency, author, time_ms)
+            case [
+                bytes() as id_, str() as agency, bytes() as author, int() as time_ms, dict() as slots, list() as ps,
+                int() as left_out,
+            ]:  # fmt: skip
+                document = cls(EntryId(id_), agency, author, time_ms, left_out=left_out)
                 for slot, values in slots.items():
                     said = [_said(item) for item in cast("list[Value]", values)]
                     document.slots[slot] = {one.op: one for one in said}
-                for changes in ps:
-                    proposed = tuple(_said(item) for item in cast("list[Value]", changes))
+                for changed in ps:
+                    proposed = tuple(_said(item) for item in cast("list[Value]", changed))
                     document.proposals[proposed[0].op] = proposed
-                return document
             case _:
                 raise FormatError("a document's state is damaged; run: hamkor reindex")
+        for slot, values_ in document.slots.items():
+            for one in values_.values():
+                document._count(slot, one, 1)
+        for one in (one for proposed in document.proposals.values() for one in proposed):
+            document._count("", one, 1)
+        return document
 
 
 def fold(
@@ -175,25 +218,21 @@ def fold(
     is not here. Both answers depend on the set only. O(n).
     """
     document = Document.created(entry)
-    known = {op.id: op for op in operations}
-    done: set[EntryId] = {entry.id, *held}
-    for start in sorted(known):
-        stack = [start]
-        path: set[EntryId] = set()
-        while stack:
-            op = known[stack[-1]]
-            missing = [ref for ref in op.refs if ref not in done]
-            ready = [ref for ref in missing if ref in known and ref not in path]
-            if op.id in done or (missing and not ready):
-                path.discard(stack.pop())
-            elif missing:
-                path.add(op.id)
-                stack += ready
-            else:
-                document.apply(op)
-                done.add(op.id)
-                path.discard(stack.pop())
-    return document, [known[op] for op in sorted(known) if op not in done]
+    here: set[EntryId] = {entry.id, *held}
+    known = {op.id: op for op in operations if op.id not in here}
+    left = {op.id: set(op.refs) - here for op in known.values()}
+    namers: dict[EntryId, list[EntryId]] = {}
+    for op_id, refs in left.items():
+        for ref in refs:
+            namers.setdefault(ref, []).append(op_id)
+    ready = [op_id for op_id, refs in left.items() if not refs]
+    for op_id in ready:  # grows as operations release others
+        document.apply(known[op_id])
+        for namer in namers.get(op_id, ()):
+            left[namer].discard(op_id)
+            if not left[namer]:
+                ready.append(namer)
+    return document, [known[op_id] for op_id in sorted(known) if left[op_id]]
 
 
 def changes(op: Operation) -> Iterator[tuple[str, Value]]:
@@ -216,8 +255,8 @@ def changes(op: Operation) -> Iterator[tuple[str, Value]]:
                 texts = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
                 yield from ((TAG + tag, value) for tag in texts)
         case "link":
-            if _id(said.get("to")):
-                yield _link_slot(said.get("relation"), str(said["to"])), None if said.get("remove") is True else True
+            if to := _id(said.get("to")):
+                yield _link_slot(said.get("relation"), to), None if said.get("remove") is True else True
         case "attach":
             if _id(said.get("chunks")):
                 details = {name: value for name, value in said.items() if name != "detach"}
@@ -232,12 +271,12 @@ def _initial(name: str, items: list[Value]) -> Iterator[tuple[str, Value]]:
     for item in items:
         if name == "tags" and isinstance(item, str):
             yield TAG + item, True
-        elif name == "links" and isinstance(item, dict) and _id(item.get("to")):
-            yield _link_slot(item.get("relation"), str(item["to"])), True
+        elif name == "links" and isinstance(item, dict) and (to := _id(item.get("to"))):
+            yield _link_slot(item.get("relation"), to), True
 
 
-def _link_slot(relation: Value, to: str) -> str:
-    return f"{LINK}{relation if isinstance(relation, str) else 'related'}:{to.lower()}"
+def _link_slot(relation: Value, to: EntryId) -> str:
+    return f"{LINK}{relation if isinstance(relation, str) else 'related'}:{to.hex()}"
 
 
 def _id(value: Value) -> EntryId:
@@ -247,6 +286,10 @@ def _id(value: Value) -> EntryId:
     except ValueError:
         return EntryId(b"")
     return EntryId(found if len(found) == 32 else b"")
+
+
+def _size(slot: str, value: Value) -> int:
+    return _SAID_BYTES + 4 * len(slot) + len(encode(value))
 
 
 def _packed(said: Said) -> list[object]:

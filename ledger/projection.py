@@ -14,37 +14,43 @@ cannot be read is counted as malformed and found by nothing.
 | `spots`   | record with a place | R*Tree                                                                      |
 | `ops`     | step                | its id, which other steps may name, and whether it has been dealt with      |
 | `waiting` | step that waits     | the id that it waits for                                                    |
+| `authors` | author of an entry  | the agency and unit by which those entries were read                        |
 
-A record's state is a function of the set of its entries (`ledger/document.py`). When an entry stops counting, or an
-author turns out to be of another agency, the records it touched are folded again from the ledger.
+A record's state is a function of the set of its entries (`ledger/document.py`). A step waits while it names an entry
+that is not here, or a step on the same record that waits itself. When an entry stops counting, or an author turns out
+to be of another agency, the records it touched are made again from the ledger.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from keys.errors import FormatError, StorageError
 from keys.signing import PublicKey
 from ledger.authority import Authority
-from ledger.document import LINK, Document, Operation, fold
+from ledger.document import LINK, Document, Operation
 from ledger.query import index_texts
-from ledger.search import STEPS_MAX, Search, created, operation, state_of, step_operations
+from ledger.search import STEPS_MAX, Search, created, operation, operation_of, state_of, step_operations, undisputed
 from ledger.store import Arrived, Ledger
 from ledger.workflow import WORKFLOWS, decimal, outline, position, time_ms
 from protocol.body import parse_record, parse_step
 from protocol.codec import Value
-from protocol.entry import Entry, EntryId
+from protocol.entry import EntryId
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+_BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of bodies: what one step of `catch_up` holds in memory
+_CHUNK: Final = 256  # entries read at once: at most 64 MiB of bodies
+_DOCUMENTS_MAX: Final = 256  # held at once while steps are applied: some are megabytes
 _SCHEMA: Final = """
 CREATE TABLE entries (
   arrival INTEGER PRIMARY KEY, id BLOB NOT NULL, author BLOB NOT NULL, seq INTEGER NOT NULL, time_ms INTEGER NOT NULL,
   kind TEXT NOT NULL, type TEXT NOT NULL, record BLOB NOT NULL
 ) STRICT;
 CREATE INDEX entries_step ON entries (record, arrival) WHERE kind = 'step';
+CREATE INDEX entries_author ON entries (author, seq);
 CREATE TABLE docs (
   arrival INTEGER PRIMARY KEY, record BLOB NOT NULL UNIQUE, author BLOB NOT NULL, type TEXT NOT NULL,
   at_ms INTEGER NOT NULL, region TEXT NOT NULL, counting TEXT NOT NULL, status TEXT NOT NULL, due_ms INTEGER,
@@ -54,7 +60,7 @@ CREATE INDEX docs_type ON docs (type, arrival);
 CREATE INDEX docs_open ON docs (conflicts, proposals) WHERE conflicts > 0 OR proposals > 0;
 CREATE TABLE items (
   doc INTEGER NOT NULL, n INTEGER NOT NULL, substance TEXT NOT NULL, unit TEXT NOT NULL, amount TEXT NOT NULL,
-  mass_mg INTEGER, PRIMARY KEY (doc, n)
+  mass_g INTEGER, mass_ng INTEGER, PRIMARY KEY (doc, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX items_substance ON items (substance, doc);
 CREATE TABLE links (
@@ -63,16 +69,28 @@ CREATE TABLE links (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX links_target ON links (target);
 CREATE VIRTUAL TABLE spots USING rtree (doc, south, north, west, east);
-CREATE TABLE ops (id BLOB PRIMARY KEY, done INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE ops (
+  id BLOB PRIMARY KEY, record BLOB NOT NULL, done INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE waiting (
   missing BLOB NOT NULL, arrival INTEGER NOT NULL, PRIMARY KEY (missing, arrival)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE authors (key BLOB PRIMARY KEY, agency TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX waiting_step ON waiting (arrival);
+CREATE TABLE authors (key BLOB PRIMARY KEY, agency TEXT NOT NULL, unit TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE cuts (key BLOB PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, coarse, content = '', tokenize = 'unicode61 remove_diacritics 2');
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES ('cursor', 0), ('malformed', 0);
 """
+
+
+class _Step(NamedTuple):
+    """A step that arrived. op None: it says nothing, because it is disputed or cannot be read."""
+
+    arrival: int
+    id: EntryId
+    record: bytes
+    op: Operation | None
 
 
 @dataclass(slots=True)
@@ -85,8 +103,7 @@ class _Batch:
     items: list[tuple[object, ...]]
     links: list[tuple[object, ...]]
     spots: list[tuple[object, ...]]
-    created: list[bytes]
-    steps: list[Arrived]
+    steps: list[_Step]
     malformed: int = 0
 
 
@@ -106,13 +123,14 @@ class Projection(Search):
             return state_of(db, "cursor")
 
     def catch_up(self, ledger: Ledger, most: int = 5000) -> int:
-        """Take up to `most` entries that have arrived since; returns how many. Cost: about 50 us an entry."""
+        """Take up to `most` entries that have arrived since, fewer where they are large; returns how many.
+
+        Cost: about 80 us an entry of 300 bytes, most of it for its words.
+        """
         with self.connection() as db:
-            if state_of(db, "cursor") > ledger.arrival():  # of a store that was put back to an older copy
-                self._start_again(db)
-            self._recheck(db, ledger)
+            authority = self._recheck(db, ledger)
             cursor = state_of(db, "cursor")
-            arrived, after = ledger.arrived(cursor, most)
+            arrived, after = _arrived(ledger, cursor, most)
             if not arrived:
                 return 0
             batch = _batch(arrived, ledger)
@@ -123,46 +141,46 @@ class Projection(Search):
                 return len(arrived)
             db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.entries)
             db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
-            _insert_docs(db, batch.docs, batch.items, batch.links, batch.spots)
+            _insert_docs(db, batch)
             db.execute("UPDATE state SET value = value + ? WHERE name = 'malformed'", (batch.malformed,))
-            _Applying(db, ledger).apply_all(batch)
+            authors = {item.entry.key for item in arrived}
+            db.executemany(
+                "INSERT OR IGNORE INTO authors VALUES (?, ?, ?)", [(key, *_place(authority, key)) for key in authors]
+            )
+            _Applying(db, ledger).take_in(arrived, batch.steps)
             db.execute("COMMIT")
             return len(arrived)
 
-    @staticmethod
-    def _start_again(db: sqlite3.Connection) -> None:
-        """Empty the index, to be built from the beginning."""
-        sql = "SELECT name, type FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        tables = [name for name, _ in db.execute(sql)]
-        db.execute("BEGIN IMMEDIATE")
-        for name in (name for name in tables if not name.startswith(("words_", "spots_"))):
-            db.execute(f"DROP TABLE {name}")  # names from the database itself
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute("COMMIT")
+    def _recheck(self, db: sqlite3.Connection, ledger: Ledger) -> Authority:
+        """Make again the records touched by entries that no longer count, or whose authors changed agency or unit.
 
-    def _recheck(self, db: sqlite3.Connection, ledger: Ledger) -> None:
-        """Fold again the records touched by entries that no longer count, or whose authors changed agency."""
-        cuts = {bytes(key): ledger.heads.get(key).size for key, _, _ in ledger.forks()}
+        Returns the authority by which all is read now. What is read of the ledger later may be newer; then the next
+        call finds that out.
+        """
+        cuts = {bytes(key): log.size for key, _, _ in ledger.forks() if (log := ledger.log(key)) is not None}
         old_cuts = dict(db.execute("SELECT key, size FROM cuts"))
-        if cuts == old_cuts and ledger.authority is self._authority:
-            return
-        agencies = {bytes(key): standing.agency for key, standing in ledger.authority.standings.items()}
-        old_agencies = dict(db.execute("SELECT key, agency FROM authors"))
-        changed = [(key, 0) for key, agency in old_agencies.items() if agencies.get(key, "") != agency]
+        authority = ledger.authority
+        if cuts == old_cuts and authority is self._authority:
+            return authority
+        old_places = {PublicKey(key): (agency, unit) for key, agency, unit in db.execute("SELECT * FROM authors")}
+        moved = [key for key, place in old_places.items() if _place(authority, key) != place]
+        changed = [(bytes(key), 0) for key in moved]
         changed += [(key, size) for key, size in cuts.items() if old_cuts.get(key) != size]
         found: set[bytes] = set()
         for key, size in changed:
             sql = "SELECT record FROM entries WHERE author = ? AND seq >= ?"
             found |= {bytes(row[0]) for row in db.execute(sql, (key, size))}
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("DELETE FROM authors")
-        db.executemany("INSERT INTO authors VALUES (?, ?)", agencies.items())
-        db.executemany("INSERT OR REPLACE INTO cuts VALUES (?, ?)", cuts.items())
-        for record in sorted(found):
-            _refold(db, ledger, record)
-        db.execute("COMMIT")
-        self._authority = ledger.authority
+        if changed:
+            db.execute("BEGIN IMMEDIATE")
+            places = [(key, *_place(authority, key)) for key in moved]
+            db.executemany("INSERT OR REPLACE INTO authors VALUES (?, ?, ?)", places)
+            db.executemany("INSERT OR REPLACE INTO cuts VALUES (?, ?)", cuts.items())
+            applying = _Applying(db, ledger)
+            for record in sorted(found):
+                applying.make_again(record)
+            db.execute("COMMIT")
+        self._authority = authority
+        return authority
 
     # -- the file ---------------------------------------------------------------------------------
 
@@ -186,66 +204,78 @@ class Projection(Search):
 # -- what an entry puts into the index ----------------------------------------------------------------
 
 
+def _arrived(ledger: Ledger, cursor: int, most: int) -> tuple[list[Arrived], int]:
+    """Up to `most` entries from arrival number `cursor` on, fewer where they are large; and the cursor after them."""
+    found: list[Arrived] = []
+    size_bytes = 0
+    while len(found) < most and size_bytes < _BATCH_BYTES_MAX:
+        more, cursor = ledger.arrived(cursor, min(_CHUNK, most - len(found)))
+        if not more:
+            break
+        found += more
+        size_bytes += sum(item.entry.body_size for item in more)
+    return found, cursor
+
+
 def _batch(arrived: Iterable[Arrived], ledger: Ledger) -> _Batch:
-    batch = _Batch([], [], [], [], [], [], [], [])
+    batch = _Batch([], [], [], [], [], [], [])
     for item in arrived:
-        entry = item.entry
-        if entry.kind not in ("record", "step"):
-            continue
+        kind = item.entry.kind
+        readable = kind in ("record", "step") and item.entry.body is not None and item.entry.space is None
         try:
-            _index(item, ledger, batch)
+            if readable:
+                _index(item, ledger, batch)
+                continue
         except FormatError:
             batch.malformed += 1
-            if entry.kind == "step":
-                batch.steps.append(item)  # others may name it
+        if kind == "step":
+            batch.steps.append(_Step(item.arrival, item.entry.id, b"", None))  # others may name it
     return batch
 
 
 def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:
     """Add an entry's rows to the batch. Raises FormatError."""
     entry = item.entry
-    if entry.body is None or entry.space is not None:
-        if entry.kind == "step":
-            batch.steps.append(item)
-        return
     codes: list[str] = []
     if entry.kind == "record":
-        record = parse_record(entry.body)
+        record = parse_record(entry.body or b"")
         name, target, fields = record.type, bytes(entry.id), record.fields
-        batch.created.append(target)
         if not item.disputed:
-            codes = _add_doc(batch, ledger, item.arrival, entry, name, fields)
+            codes = _add_doc(batch, ledger, item.arrival, operation_of(ledger, entry, "", fields), name)
     else:
-        step = parse_step(entry.body)
+        step = parse_step(entry.body or b"")
         name, target, fields = step.step, bytes(step.record), step.fields
-        batch.steps.append(item)
+        op = None if item.disputed else operation_of(ledger, entry, name, fields)
+        batch.steps.append(_Step(item.arrival, entry.id, target, op))
     batch.entries.append((item.arrival, entry.id, entry.key, entry.seq, entry.time_ms, entry.kind, name, target))
-    exact, rough = index_texts([name, *_texts(fields)], codes)
+    texts = [name]
+    _add_texts(fields, texts)
+    exact, rough = index_texts(texts, codes)
     import_id = fields.get("import_id")
     batch.words.append((item.arrival, f"{exact} zqi{import_id}" if isinstance(import_id, str) else exact, rough))
 
 
-def _add_doc(
-    batch: _Batch, ledger: Ledger, arrival: int, entry: Entry, type_name: str, fields: Mapping[str, Value]
-) -> list[str]:
+def _add_doc(batch: _Batch, ledger: Ledger, arrival: int, creation: Operation, type_name: str) -> list[str]:
     """The rows of a new record; returns the codes to index it by."""
-    agency = _agency(ledger, entry.key)
-    row, items, place = _doc_row(fields, entry.time_ms, agency)
+    fields = creation.fields
+    row, items, place = _doc_row(fields, creation.time_ms, creation.agency)
     words, due = outline(type_name, fields, ())
     status = _status(fields, words)
-    batch.docs.append((arrival, entry.id, entry.key, type_name, *row, status, due, 0, 0, 0, None))
+    batch.docs.append((arrival, creation.id, creation.author, type_name, *row, status, due, 0, 0, 0, None))
     batch.items += [(arrival, *item) for item in items]
     if "links" in fields:
-        document = created(ledger, entry)
-        batch.links += _link_rows(document)
+        batch.links += _link_rows(Document.created(creation))
     if place is not None:
         batch.spots.append((arrival, place[0], place[0], place[1], place[1]))
-    return [str(row[1]), *(str(item[1]) for item in items)]
+    return [row[1], *(item[1] for item in items)]
+
+
+_Item: TypeAlias = "tuple[int, str, str, str, int | None, int | None]"
 
 
 def _doc_row(
     fields: Mapping[str, Value], written_ms: int, agency: str
-) -> tuple[tuple[int, str, str], list[tuple[int, str, str, str, int | None]], tuple[float, float] | None]:
+) -> tuple[tuple[int, str, str], list[_Item], tuple[float, float] | None]:
     """((at_ms, region, counting agency), items, place) of a record's fields."""
     window = fields.get("window")
     times = [fields.get(name) for name in ("seized_at", "activity_at", "at")]
@@ -256,27 +286,43 @@ def _doc_row(
     spot = fields.get("area")
     if where is None and isinstance(spot, dict):
         where = spot.get("point")
-    items = []
     listed = fields.get("items")
-    for number, item in enumerate(listed[:100] if isinstance(listed, list) else []):
-        if isinstance(item, dict):
-            amount = decimal(item.get("amount"))
-            items.append((
-                number, str(item.get("substance", ""))[:60], str(item.get("unit", ""))[:24],
-                str(amount if amount is not None else 0), _milligrams(item, amount),
-            ))  # fmt: skip
+    items: list[_Item] = [
+        _item(number, item)
+        for number, item in enumerate(listed[:100] if isinstance(listed, list) else [])
+        if isinstance(item, dict)
+    ]
     head = (at_ms, region if isinstance(region, str) else "", counting if isinstance(counting, str) else agency)
     return head, items, position(where)
 
 
-_MG: Final = {"kg": Decimal(1_000_000), "g": Decimal(1000), "mg": Decimal(1)}
+_MASS_UNITS: Final = {"kg": 3, "g": 0, "mg": -3}  # powers of ten, grams
+_AMOUNT_MAX: Final = Decimal(10**12)
+_GRAMS_MAX: Final = 10**10  # 10,000 tonnes: so many items of it still add up within 64 bits
 
 
-def _milligrams(item: Mapping[str, Value], amount: Decimal | None) -> int | None:
+def _item(number: int, item: Mapping[str, Value]) -> _Item:
+    """(number, substance, unit, amount, whole grams, nanograms above them) of a seized item.
+
+    An amount that is no decimal from 0 to 10^12 with at most 9 places counts as 0.
+    """
+    unit = item.get("unit")
+    amount = decimal(item.get("amount"))
+    if amount is not None and not (0 <= amount < _AMOUNT_MAX and _places(amount) <= 9):
+        amount = None
     grams = decimal(item.get("mass_g"))
-    if grams is None and amount is not None and item.get("unit") in _MG:
-        grams = amount * _MG[str(item["unit"])] / 1000
-    return int(grams * 1000) if grams is not None and 0 <= grams < 10**14 else None
+    if grams is None and amount is not None and isinstance(unit, str) and unit in _MASS_UNITS:
+        grams = amount.scaleb(_MASS_UNITS[unit])
+    mass: tuple[int, int] | tuple[None, None] = (None, None)
+    if grams is not None and 0 <= grams < _GRAMS_MAX:
+        mass = divmod(int(grams.scaleb(9)), 10**9)
+    substance = item.get("substance", "")
+    return (number, str(substance)[:60], str(unit or "")[:24], "0" if amount is None else f"{amount:f}", *mass)
+
+
+def _places(amount: Decimal) -> int:
+    exponent = amount.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
 
 
 def _status(fields: Mapping[str, Value], words: Iterable[str]) -> str:
@@ -292,28 +338,27 @@ def _link_rows(document: Document) -> list[tuple[bytes, str, bytes, str]]:
     return sorted(set(rows))
 
 
-def _texts(value: Value) -> Iterator[str]:
-    """All texts and numbers within a value."""
+def _add_texts(value: Value, texts: list[str]) -> None:
+    """Add all texts and numbers within a value."""
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, bool):
-        return
-    elif isinstance(value, int):
-        yield str(value)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+        texts.append(value)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _texts(item)
+            _add_texts(item, texts)
+    elif isinstance(value, list):
+        for item in value:
+            _add_texts(item, texts)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        texts.append(str(value))
 
 
 # -- operations ---------------------------------------------------------------------------------------
 
 
-def _agency(ledger: Ledger, key: PublicKey) -> str:
-    standing = ledger.authority.of(key)
-    return standing.agency if standing is not None else ""
+def _place(authority: Authority, key: PublicKey) -> tuple[str, str]:
+    """The agency and unit of a key, empty for one that is not certified."""
+    standing = authority.of(key)
+    return (standing.agency, standing.unit) if standing is not None else ("", "")
 
 
 class _Applying:
@@ -322,79 +367,117 @@ class _Applying:
     def __init__(self, db: sqlite3.Connection, ledger: Ledger) -> None:
         self._db = db
         self._ledger = ledger
-        self._documents: dict[bytes, Document] = {}
-        self._docs: dict[bytes, tuple[int, str]] = {}  # arrival, type
+        self._documents: dict[bytes, tuple[int, str, Document]] = {}  # arrival, type, state
+        self._sizes: dict[PublicKey, int] = {}
         self._any_wait = db.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
 
-    def apply_all(self, batch: "_Batch") -> None:
-        """The batch's steps, and those that it releases, until nothing more can be applied."""
-        self._db.executemany(
-            "INSERT OR IGNORE INTO ops VALUES (?, ?)",
-            [(bytes(step.entry.id), int(step.disputed)) for step in batch.steps],
-        )
-        queue = [step for record in batch.created for step in self._released(record)]
-        queue += [step for step in batch.steps if not step.disputed]
+    def take_in(self, arrived: Iterable[Arrived], steps: Sequence[_Step]) -> None:
+        """Apply new steps, and those that waited for one of the entries that arrived."""
+        rows = [(step.id, step.record, int(step.op is None)) for step in steps]
+        self._db.executemany("INSERT OR IGNORE INTO ops VALUES (?, ?, ?)", rows)
+        queue = [step for step in steps if step.op is not None]
+        if self._any_wait:
+            for item in arrived:
+                queue += self._released(item.entry.id)
+        self._run(queue)
+
+    def make_again(self, record: bytes) -> None:
+        """Make a record's rows again from the ledger, and let its steps wait or apply as if they came now."""
+        sql = "SELECT arrival, id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival"
+        steps = self._db.execute(sql, (record,)).fetchall()
+        self._db.executemany("DELETE FROM waiting WHERE arrival = ?", [(arrival,) for arrival, _ in steps])
+        self._db.executemany("UPDATE ops SET done = 0 WHERE id = ?", [(step,) for _, step in steps])
+        self._make_row_again(record)
+        self._run([_Step(arrival, EntryId(step), record, None) for arrival, step in steps])
+
+    def _make_row_again(self, record: bytes) -> None:
+        entry = self._ledger.entry(record)
+        sql = "SELECT arrival, type FROM entries WHERE author = ? AND seq = ? AND kind = 'record'"
+        row = None if entry is None else self._db.execute(sql, (entry.key, entry.seq)).fetchone()
+        if entry is None or row is None:
+            return  # its steps wait for it
+        arrival, type_name = row
+        _delete_follows(self._db, arrival, record)
+        self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
+        creation = self._operation(entry.id)
+        if creation is not None:
+            batch = _Batch([], [], [], [], [], [], [])
+            _add_doc(batch, self._ledger, arrival, creation, type_name)
+            _insert_docs(self._db, batch)
+
+    def _run(self, queue: list[_Step]) -> None:
         for step in queue:  # grows as steps release others
-            self._apply(step)
-            queue += self._released(bytes(step.entry.id))
-        for record, document in self._documents.items():
-            arrival, type_name = self._docs[record]
+            if self._apply(step):
+                queue += self._released(step.id)
+            if len(self._documents) >= _DOCUMENTS_MAX:
+                self._store_all()
+        self._store_all()
+
+    def _store_all(self) -> None:
+        for arrival, type_name, document in self._documents.values():
             _store(self._db, self._ledger, arrival, type_name, document)
+        self._documents.clear()
 
-    def _apply(self, step: Arrived) -> None:
-        entry = step.entry
+    def _apply(self, step: _Step) -> bool:
+        """Deal with a step; False: it waits."""
+        op = step.op or self._operation(step.id)
+        if op is not None:
+            document = self._document(step.record)
+            missing = step.record if document is None else self._missing(step.record, op)
+            if document is None or missing is not None:
+                self._db.execute("INSERT INTO waiting VALUES (?, ?)", (missing, step.arrival))
+                self._any_wait = True
+                return False
+            document.apply(op)
+        self._db.execute("UPDATE ops SET done = 1 WHERE id = ?", (step.id,))
+        return True
+
+    def _operation(self, known: EntryId) -> Operation | None:
+        """What an entry says, or None when it is disputed."""
+        entry = self._ledger.entry(known)
+        if entry is None or not undisputed(self._ledger, entry, self._sizes):
+            return None
         try:
-            op = operation(self._ledger, entry)
-            record = bytes(parse_step(entry.body or b"").record)
+            return operation(self._ledger, entry)
         except FormatError:
-            self._done(entry.id)  # it says nothing; others may name it
-            return
-        document = self._document(record)
-        missing = record if document is None else self._missing(record, op)
-        if document is None or missing is not None:
-            self._db.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?)", (missing, step.arrival))
-            self._any_wait = True
-            return
-        document.apply(op)
-        self._done(entry.id)
-
-    def _done(self, step: EntryId) -> None:
-        self._db.execute("UPDATE ops SET done = 1 WHERE id = ?", (step,))
+            return None  # it could be read when it came
 
     def _missing(self, record: bytes, op: Operation) -> bytes | None:
-        """An id that the step names and that has not been dealt with, or None."""
+        """The first id that the step names and that is not here, or waits itself on the same record; or None."""
         for ref in op.refs:
             if ref == record:
                 continue
-            row = self._db.execute("SELECT done FROM ops WHERE id = ?", (ref,)).fetchone()
-            if row is None:
+            row = self._db.execute("SELECT done OR record != ? FROM ops WHERE id = ?", (record, ref)).fetchone()
+            if row is not None:
+                here = bool(row[0])
+            else:
                 entry = self._ledger.entry(ref)
-                if entry is not None and entry.kind != "step":
-                    continue
-            elif row[0]:
-                continue
-            return bytes(ref)
+                here = entry is not None and entry.kind != "step"
+            if not here:
+                return bytes(ref)
         return None
 
     def _document(self, record: bytes) -> Document | None:
         """The record's state, or None while there is none: it is not here, or disputed, or cannot be read."""
-        if record not in self._documents:
+        found = self._documents.get(record)
+        if found is None:
             row = self._db.execute("SELECT arrival, type, state FROM docs WHERE record = ?", (record,)).fetchone()
             entry = self._ledger.entry(record) if row is not None else None
             if row is None or entry is None:
                 return None
-            self._docs[record] = (row[0], row[1])
-            self._documents[record] = Document.from_bytes(row[2]) if row[2] else created(self._ledger, entry)
-        return self._documents[record]
+            document = Document.from_bytes(row[2]) if row[2] else created(self._ledger, entry)
+            found = self._documents[record] = (row[0], row[1], document)
+        return found[2]
 
-    def _released(self, known: bytes) -> list[Arrived]:
+    def _released(self, known: bytes) -> list[_Step]:
         """The steps that waited for this id."""
         if not self._any_wait:
             return []
-        found: list[Arrived] = []
-        for (arrival,) in self._db.execute("SELECT arrival FROM waiting WHERE missing = ?", (known,)).fetchall():
-            found += [step for step in self._ledger.arrived(arrival, 1)[0] if not step.disputed]
-        self._db.execute("DELETE FROM waiting WHERE missing = ?", (known,))
+        sql = "SELECT arrival, id, record FROM waiting JOIN entries USING (arrival) WHERE missing = ? ORDER BY arrival"
+        rows = self._db.execute(sql, (known,)).fetchall()
+        found = [_Step(arrival, EntryId(step), record, None) for arrival, step, record in rows]
+        if found:
+            self._db.execute("DELETE FROM waiting WHERE missing = ?", (known,))
         return found
 
 
@@ -410,52 +493,29 @@ def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str,
     words, due = outline(type_name, fields, steps)
     conflicts = len(document.conflicts())
     more = ["retracted"] * (document.retracted is not None) + ["conflict"] * (conflicts > 0)
-    more += ["proposed"] * bool(document.proposals)
+    more += ["proposed"] * bool(document.proposals) + ["overfull"] * bool(document.left_out)
     db.execute(
         "UPDATE docs SET at_ms = ?, region = ?, counting = ?, status = ?, due_ms = ?, retracted = ?, conflicts = ?,"
         " proposals = ?, state = ? WHERE arrival = ?",
         (*row, _status(fields, [*words, *more]), due, int(document.retracted is not None), conflicts,
          len(document.proposals), document.to_bytes(), arrival),
     )  # fmt: skip
+    _delete_follows(db, arrival, document.record)
+    batch = _Batch([], [], [], [(arrival, *item) for item in items], list(_link_rows(document)), [], [])
+    if place is not None:
+        batch.spots.append((arrival, place[0], place[0], place[1], place[1]))
+    _insert_docs(db, batch)
+
+
+def _insert_docs(db: sqlite3.Connection, batch: _Batch) -> None:
+    db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.docs)
+    db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", batch.items)
+    db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", batch.links)
+    db.executemany("INSERT OR REPLACE INTO spots VALUES (?, ?, ?, ?, ?)", batch.spots)
+
+
+def _delete_follows(db: sqlite3.Connection, arrival: int, record: bytes) -> None:
+    """Delete what follows from a document."""
     db.execute("DELETE FROM items WHERE doc = ?", (arrival,))
-    db.execute("DELETE FROM links WHERE source = ?", (document.record,))
-    db.execute("DELETE FROM spots WHERE doc = ?", (arrival,))
-    spots = [] if place is None else [(arrival, place[0], place[0], place[1], place[1])]
-    _insert_docs(db, [], [(arrival, *item) for item in items], _link_rows(document), spots)
-
-
-def _insert_docs(
-    db: sqlite3.Connection, docs: Iterable[Sequence[object]], items: Iterable[Sequence[object]],
-    links: Iterable[Sequence[object]], spots: Iterable[Sequence[object]],
-) -> None:  # fmt: skip
-    db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", docs)
-    db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", items)
-    db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", links)
-    db.executemany("INSERT OR REPLACE INTO spots VALUES (?, ?, ?, ?, ?)", spots)
-
-
-def _refold(db: sqlite3.Connection, ledger: Ledger, record: bytes) -> None:
-    """Make a record's rows again from the ledger."""
-    row = db.execute("SELECT arrival, type FROM entries WHERE record = ? AND kind = 'record'", (record,)).fetchone()
-    if row is None:
-        return  # its steps wait for it
-    arrival, type_name = row
-    for table, column in (("docs", "arrival"), ("items", "doc"), ("spots", "doc")):
-        db.execute(f"DELETE FROM {table} WHERE {column} = ?", (arrival,))  # noqa: S608  # fixed names
     db.execute("DELETE FROM links WHERE source = ?", (record,))
-    entry = ledger.entry(record)
-    if entry is None or entry.seq >= ledger.heads.get(entry.key).size:
-        return
-    batch = _Batch([], [], [], [], [], [], [], [])
-    creation = operation(ledger, entry)
-    _add_doc(batch, ledger, arrival, entry, type_name, creation.fields)
-    _insert_docs(db, batch.docs, batch.items, batch.links, batch.spots)
-    ids = [EntryId(row[0]) for row in db.execute(
-        "SELECT id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival", (record,)
-    )]  # fmt: skip
-    steps = step_operations(ledger, ids)
-    if steps:
-        known = {step.id for step in steps}
-        held = [ref for step in steps for ref in step.refs if ref not in known and ledger.entry(ref) is not None]
-        document, _ = fold(creation, steps, held)
-        _store(db, ledger, arrival, type_name, document)
+    db.execute("DELETE FROM spots WHERE doc = ?", (arrival,))

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import FormatError, StorageError
+from keys.signing import PublicKey
 from ledger.document import Document, Operation
 from ledger.query import Query
 from ledger.store import Ledger
 from ledger.workflow import distance_m
 from protocol.body import parse_record, parse_step
+from protocol.codec import Value
 from protocol.entry import Entry, EntryId
 
 STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
+MATCHED_MAX: Final = 1000  # steps of one record, told for one query
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Search:
 
         authors: only records by them. after: only where an entry that arrived after that one fits.
         """
-        found: dict[bytes, Hit] = {}
+        found: dict[bytes, tuple[Hit, dict[EntryId, None]]] = {}
         with self.connection() as db:
             for expression in dict.fromkeys([query.exact, query.coarse] if query.exact else [""]):
                 if (query.exact and not expression) or len(found) >= limit:
@@ -77,11 +80,10 @@ class Search:
                 for hit, record in _search(db, query, expression, now_ms, authors, after):
                     if record not in found and len(found) >= limit:
                         break
-                    before = found.get(record)
-                    found[record] = (
-                        hit if before is None else Hit(before.arrival, before.id, (*before.matched, *hit.matched))
-                    )
-        return list(found.values())
+                    matched = found.setdefault(record, (hit, {}))[1]
+                    if len(matched) < MATCHED_MAX:
+                        matched |= dict.fromkeys(hit.matched)
+        return [Hit(hit.arrival, hit.id, tuple(matched)) for hit, matched in found.values()]
 
     def document(self, ledger: Ledger, record: bytes) -> tuple[Entry, Document] | None:
         """A record's creating entry and its state, or None when the record is not here, disputed or unreadable."""
@@ -120,7 +122,8 @@ class Search:
 
     def waiting_on(self, record: bytes) -> list[tuple[EntryId, EntryId]]:
         """(step, the id that it waits for) of steps on a record that do not count yet."""
-        sql = "SELECT e.id, w.missing FROM waiting w JOIN entries e USING (arrival) WHERE e.record = ? ORDER BY e.id"
+        sql = "SELECT e.id, w.missing FROM waiting w JOIN entries e USING (arrival)"
+        sql += " WHERE e.record = ? AND e.kind = 'step' ORDER BY e.id"
         with self.connection() as db:
             return [(EntryId(step), EntryId(missing)) for step, missing in db.execute(sql, (record,))]
 
@@ -156,30 +159,39 @@ class Search:
         """Which of these import ids records here have."""
         with self.connection() as db:
             sql = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
-            return {known for known in import_ids if db.execute(sql, (f'"zqi{known}"',)).fetchone()}
+            words = {known: '"zqi' + known.replace('"', "") + '"' for known in import_ids}
+            return {known for known, word in words.items() if db.execute(sql, (word,)).fetchone()}
 
     # -- counting ---------------------------------------------------------------------------------
 
     def same_events(self) -> tuple[list[frozenset[bytes]], list[tuple[bytes, bytes]]]:
         """Groups of records that are one event for sure, and pairs that possibly are (SPEC.md 4.9).
 
-        A pair is sure when the originating agencies of both records have said so.
+        A pair is sure when the originating agencies of both records have said so. A record that is not here, or not a
+        seizure, or by nobody who is certified, is no part of a pair. Retracted ones are not told, but they connect.
         """
         said: dict[tuple[bytes, bytes], set[str]] = {}
+        of: dict[bytes, str] = {}
+        retracted: set[bytes] = set()
         with self.connection() as db:
-            for source, target, agency in db.execute(
-                "SELECT source, target, agency FROM links WHERE relation = 'same_event'"
-            ):
+            sql = "SELECT source, target, agency FROM links WHERE relation = 'same_event' AND source != target"
+            for source, target, agency in db.execute(sql):
                 said.setdefault((min(source, target), max(source, target)), set()).add(agency)
-            of: dict[bytes, str] = {}
-            sql = "SELECT a.agency, d.type FROM docs d LEFT JOIN authors a ON a.key = d.author WHERE d.record = ?"
-            for pair in said:
-                for record in pair:
-                    row = db.execute(sql, (record,)).fetchone()
-                    of[record] = str(row[0]) if row is not None and row[1] == "seizure" else ""
-        sure = [pair for pair, agencies in said.items() if {of[pair[0]], of[pair[1]]} <= agencies]
-        possible = [pair for pair in said if pair not in sure and of[pair[0]] and of[pair[1]]]
-        return _groups(sure), sorted(possible)
+            sql = "SELECT agency, retracted FROM docs JOIN authors ON key = author"
+            sql += " WHERE record = ? AND type = 'seizure'"
+            for record in {record for pair in said for record in pair}:
+                of[record], gone = db.execute(sql, (record,)).fetchone() or ("", 0)
+                if gone:
+                    retracted.add(record)
+        pairs = [pair for pair in said if of[pair[0]] and of[pair[1]]]
+        whole = _groups(pair for pair in pairs if {of[pair[0]], of[pair[1]]} <= said[pair])
+        known = {record: number for number, group in enumerate(whole) for record in group}
+        groups = [group - retracted for group in whole]
+        possible = [
+            pair for pair in pairs
+            if retracted.isdisjoint(pair) and known.get(pair[0], pair[0]) != known.get(pair[1], pair[1])
+        ]  # fmt: skip
+        return sorted((group for group in groups if len(group) > 1), key=sorted), sorted(possible)
 
     def totals(
         self, by: str, query: Query, *, now_ms: int, authors: frozenset[bytes] | None = None
@@ -187,6 +199,7 @@ class Search:
         """Seizures that fit `query`, counted by "substance", "region", "month" or "agency"; each event once.
 
         Of the records of one event the one by its counting agency counts, else that of the smallest id. Mass is exact.
+        Where the query asks for substances, only their amounts are added up.
         """
         key = {
             "substance": "i.substance", "region": "d.region", "agency": "d.counting",
@@ -194,34 +207,35 @@ class Search:
         }[by]  # fmt: skip
         groups, _ = self.same_events()
         with self.connection() as db:
-            left_out = [record for group in groups for record in group if record != _counted(db, group)]
             where, values = _conditions(query, now_ms, authors, db)
             if query.exact:
                 where.append("d.record IN (SELECT record FROM entries WHERE arrival IN (SELECT rowid FROM words"
                              " WHERE words MATCH ?))")  # fmt: skip
                 values.append(f"text : ({query.exact})")
-            where += ["d.type = 'seizure'", "d.retracted = 0"]
+            if query.substances:
+                where.append(f"i.substance IN ({', '.join('?' * len(query.substances))})")
+                values += query.substances
             db.execute("CREATE TEMP TABLE left_out (record BLOB PRIMARY KEY)")
-            db.executemany("INSERT OR IGNORE INTO left_out VALUES (?)", [(record,) for record in left_out])
+            for group in groups:
+                db.executemany("INSERT INTO left_out VALUES (?)", [(one,) for one in group - {_counted(db, group)}])
+            where += ["d.type = 'seizure'", "d.retracted = 0", "d.record NOT IN (SELECT record FROM left_out)"]
+            rows = f"FROM docs d LEFT JOIN items i ON i.doc = d.arrival WHERE {' AND '.join(where)}"
             sql = (
-                f"SELECT {key}, i.unit, count(DISTINCT d.arrival), sum(i.mass_mg), group_concat("  # noqa: S608
-                "CASE WHEN i.mass_mg IS NULL THEN i.amount END, ' ') FROM docs d LEFT JOIN items i ON i.doc = d.arrival"
-                f" WHERE {' AND '.join(where)} AND d.record NOT IN (SELECT record FROM left_out) GROUP BY 1, 2"
+                f"SELECT {key}, i.unit, sum(i.mass_g), sum(i.mass_ng),"
+                f" group_concat(CASE WHEN i.mass_g IS NULL THEN i.amount END, ' ') {rows} GROUP BY 1, 2"
             )
-            mass: dict[str, int] = {}
+            mass_ng: dict[str, int] = {}
             other: dict[str, dict[str, Decimal]] = {}
-            for name, unit, _, mass_mg, amounts in db.execute(sql, values):
-                mass[name or ""] = mass.get(name or "", 0) + (mass_mg or 0)
+            for name, unit, grams, rest_ng, amounts in db.execute(sql, values):
+                mass_ng[name or ""] = mass_ng.get(name or "", 0) + (grams or 0) * 10**9 + (rest_ng or 0)
                 for amount in (amounts or "").split():
                     units = other.setdefault(name or "", {})
                     units[unit] = units.get(unit, Decimal(0)) + Decimal(amount)
-            sql = (
-                f"SELECT {key}, count(DISTINCT d.arrival) FROM docs d LEFT JOIN items i ON i.doc = d.arrival"  # noqa: S608
-                f" WHERE {' AND '.join(where)} AND d.record NOT IN (SELECT record FROM left_out) GROUP BY 1"
-            )
+            sql = f"SELECT {key}, count(DISTINCT d.arrival) {rows} GROUP BY 1"
             counts = {str(name or ""): int(count) for name, count in db.execute(sql, values)}
         found = [
-            Total(name, count, Decimal(mass.get(name, 0)) / 1000, other.get(name, {})) for name, count in counts.items()
+            Total(name, count, Decimal(mass_ng.get(name, 0)).scaleb(-9), other.get(name, {}))
+            for name, count in counts.items()
         ]
         found.sort(key=lambda total: (-total.mass_g, -total.count, total.key))
         return sorted(found, key=lambda total: total.key) if by == "month" else found
@@ -247,15 +261,19 @@ class Search:
 
 def operation(ledger: Ledger, entry: Entry) -> Operation:
     """An entry of kind record or step as an operation. Raises FormatError."""
-    standing = ledger.authority.of(entry.key)
-    agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")
     if entry.body is None or entry.space is not None:
         raise FormatError("its body cannot be read here")
     if entry.kind == "record":
-        record = parse_record(entry.body)
-        return Operation(entry.id, entry.key, agency, entry.time_ms, "", record.fields, entry.refs, unit)
+        return operation_of(ledger, entry, "", parse_record(entry.body).fields)
     step = parse_step(entry.body)
-    return Operation(entry.id, entry.key, agency, entry.time_ms, step.step, step.fields, entry.refs, unit)
+    return operation_of(ledger, entry, step.step, step.fields)
+
+
+def operation_of(ledger: Ledger, entry: Entry, step: str, fields: Mapping[str, Value]) -> Operation:
+    """The operation of an entry whose body says this."""
+    standing = ledger.authority.of(entry.key)
+    agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")
+    return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, entry.refs, unit)
 
 
 def created(ledger: Ledger, entry: Entry) -> Document:
@@ -266,15 +284,27 @@ def created(ledger: Ledger, entry: Entry) -> Document:
 def step_operations(ledger: Ledger, ids: Iterable[EntryId]) -> list[Operation]:
     """The steps with those ids that can be read and are not disputed."""
     found = []
+    sizes: dict[PublicKey, int] = {}
     for entry_id in ids:
         entry = ledger.entry(entry_id)
-        if entry is None or entry.seq >= ledger.heads.get(entry.key).size:
+        if entry is None or not undisputed(ledger, entry, sizes):
             continue
         try:
             found.append(operation(ledger, entry))
         except FormatError:
             continue  # shown as malformed by `show`; it says nothing here
     return found
+
+
+def undisputed(ledger: Ledger, entry: Entry, sizes: dict[PublicKey, int]) -> bool:
+    """Whether an entry counts, as the store has it: `ledger.heads` may be behind what has arrived.
+
+    sizes: of the logs already asked for; kept by the caller for as long as it looks at one moment.
+    """
+    if entry.key not in sizes:
+        log = ledger.log(entry.key)
+        sizes[entry.key] = log.size if log is not None else 0
+    return entry.seq < sizes[entry.key]
 
 
 # -- queries ------------------------------------------------------------------------------------------
@@ -368,11 +398,12 @@ def _cosine(latitude: float) -> float:
 
 def _groups(pairs: Iterable[tuple[bytes, bytes]]) -> list[frozenset[bytes]]:
     """The connected parts of a graph."""
-    groups: list[set[bytes]] = []
+    of: dict[bytes, set[bytes]] = {}
     for pair in pairs:
-        touched = [group for group in groups if not group.isdisjoint(pair)]
-        groups = [group for group in groups if group.isdisjoint(pair)] + [set(pair).union(*touched)]
-    return sorted((frozenset(group) for group in groups), key=sorted)
+        small, large = sorted((of.get(record, {record}) for record in pair), key=len)
+        large |= small
+        of |= dict.fromkeys({*small, *pair}, large)
+    return [frozenset(group) for group in {id(group): group for group in of.values()}.values()]
 
 
 def _counted(db: sqlite3.Connection, group: Iterable[bytes]) -> bytes:

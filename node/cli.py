@@ -12,17 +12,16 @@ from typing import Final
 
 from node.arguments import Commands, Parser, add_passphrase, command, group, list_of
 from node.cli_officer import add_officer_commands
-from node.words import LANGUAGES, _, use
+from node.words import LANGUAGES, _, noted, use
 
 EXTRAS: Final = {  # found by entry point, so that this package never imports them
-    "demo": "eleven nodes on this machine play a case",
-    "sim": "a simulated network from a seed, with its invariants checked",
+    "demo": noted("eleven nodes on this machine play a case"),
+    "sim": noted("a simulated network from a seed, with its invariants checked"),
 }
-_SUMMARY: Final = """\
-hamkor: a ledger that several agencies keep together and none owns.
-
-exit status: 0 fine; 1 nothing found, or a fault found; 2 misuse; 3 and up an error (SPEC.md 11)
-"""
+_SUMMARY: Final = noted(
+    "hamkor: a ledger that several agencies keep together and none owns.\n\n"
+    "exit status: 0 fine; 1 nothing found, or a fault found; 2 misuse; 3 and up an error (SPEC.md 11)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,9 +107,9 @@ def _fail(message: str, status: int) -> int:
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser. words: the command line, so that only the extra command it names is loaded."""
-    parser = Parser(prog="hamkor", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="hamkor", description=_(_SUMMARY), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--home", metavar="DIR", type=Path, help="the node's home (default: HAMKOR_HOME, else ~/.hamkor)"
+        "--home", metavar="DIR", type=Path, help=_("the node's home (default: HAMKOR_HOME, else ~/.hamkor)")
     )
     parser.add_argument("--lang", choices=LANGUAGES, help=_("the language to speak (default: by LANG)"))
     parser.add_argument("--version", action="version", version="hamkor 0.1.0")
@@ -127,7 +126,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
             for point in entry_points(group="hamkor.commands", name=name):
                 point.load()(commands)
         else:
-            commands.add_parser(name, help=summary, add_help=False)
+            commands.add_parser(name, help=_(summary), add_help=False)
     return parser
 
 
@@ -158,9 +157,9 @@ def _card(named: Commands, example: str) -> None:
 
 
 def _agency(commands: Commands) -> None:
-    named = group(commands, "agency", "an agency's root key and card")
+    named = group(commands, "agency", _("an agency's root key and card"))
     new = command(
-        named, "new", "agency:new_agency", "make an agency's root key, and its card beside it",
+        named, "new", "agency:new_agency", _("make an agency's root key, and its card beside it"),
         "hamkor agency new scc --title 'State Customs Committee' --key scc.key",
     )  # fmt: skip
     new.add_argument("name", help=_("short name: a-z, 0-9, '-'"))
@@ -173,9 +172,9 @@ def _agency(commands: Commands) -> None:
     add_passphrase(new, creates=True)
     _card(named, "hamkor agency card scc.key")
 
-    named = group(commands, "charter", "the root of trust that the founding agencies sign")
+    named = group(commands, "charter", _("the root of trust that the founding agencies sign"))
     draft = command(
-        named, "draft", "agency:draft", "draft a charter from the agencies' cards",
+        named, "draft", "agency:draft", _("draft a charter from the agencies' cards"),
         "hamkor charter draft mia.card scc.card sss.card --network demo --threshold 2 -o charter",
     )  # fmt: skip
     list_of(draft, "cards", Path, "CARD")
@@ -183,7 +182,7 @@ def _agency(commands: Commands) -> None:
     draft.add_argument("--threshold", type=int, required=True, help=_("how many agencies the council needs"))
     draft.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     sign = command(
-        named, "sign", "agency:sign", "sign a charter with an agency's root key",
+        named, "sign", "agency:sign", _("sign a charter with an agency's root key"),
         "hamkor charter sign charter --key scc.key",
     )  # fmt: skip
     sign.add_argument("charter", type=Path)
@@ -191,20 +190,21 @@ def _agency(commands: Commands) -> None:
     sign.add_argument("-o", "--output", type=Path, metavar="FILE", help=_("write a signed copy (default: in place)"))
     add_passphrase(sign)
     merge = command(
-        named, "merge", "agency:merge", "put together copies of a charter that were signed apart",
+        named, "merge", "agency:merge", _("put together copies of a charter that were signed apart"),
         "hamkor charter merge from-mia from-scc -o charter",
     )  # fmt: skip
     list_of(merge, "charters", Path, "CHARTER")
     merge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    show = command(named, "show", "agency:show_charter", "show what a charter says", "hamkor charter show charter")
+    show = command(named, "show", "agency:show_charter", _("show what a charter says"), "hamkor charter show charter")
     show.add_argument("charter", type=Path)
     check = command(
-        named, "verify", "agency:verify", "check that every founding agency has signed", "hamkor charter verify charter"
-    )
+        named, "verify", "agency:verify", _("check that every founding agency has signed"),
+        "hamkor charter verify charter",
+    )  # fmt: skip
     check.add_argument("charter", type=Path)
 
     certify = command(
-        commands, "certify", "agency:certify", "certify nodes, officers or admins of your agency by their cards",
+        commands, "certify", "agency:certify", _("certify nodes, officers or admins of your agency by their cards"),
         "hamkor certify imt-4.card tosheva.card --key scc.key",
     )  # fmt: skip
     list_of(certify, "cards", Path, "CARD")
@@ -219,7 +219,7 @@ def _agency(commands: Commands) -> None:
     )  # fmt: skip
     add_passphrase(certify)
     unit = command(
-        commands, "unit", "agency:unit", "name a joint team and the regions it covers",
+        commands, "unit", "agency:unit", _("name a joint team and the regions it covers"),
         "hamkor unit imt-4 --title 'Mobile Team 4' --region UZ-SU --region UZ-QA --key mia.key",
     )  # fmt: skip
     unit.add_argument("unit")
@@ -228,7 +228,7 @@ def _agency(commands: Commands) -> None:
     unit.add_argument("--key", metavar="FILE", type=Path, required=True)
     add_passphrase(unit)
     invite = command(
-        commands, "invite", "agency:invite", "write an invitation: what a new node needs to be let in",
+        commands, "invite", "agency:invite", _("write an invitation: what a new node needs to be let in"),
         "hamkor invite -o scc.invitation",
     )  # fmt: skip
     invite.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -236,7 +236,7 @@ def _agency(commands: Commands) -> None:
 
 def _node(commands: Commands) -> None:
     init = command(
-        commands, "init", "steward:init", "make a node's home from a charter: its key and card",
+        commands, "init", "steward:init", _("make a node's home from a charter: its key and card"),
         "hamkor --home /srv/hamkor init --charter charter --name imt-4 --agency scc --unit imt-4",
     )  # fmt: skip
     init.add_argument("--charter", type=Path, required=True, metavar="FILE")
@@ -250,23 +250,24 @@ def _node(commands: Commands) -> None:
     init.add_argument("--no-passphrase", action="store_true", help=_("for a machine that must start unattended"))
     add_passphrase(init, creates=True)
     join = command(
-        commands, "join", "steward:join", "take in an invitation", "hamkor --home /srv/hamkor join scc.invitation"
+        commands, "join", "steward:join", _("take in an invitation"), "hamkor --home /srv/hamkor join scc.invitation"
     )
     join.add_argument("invitation", type=Path)
     run = command(
-        commands, "run", "steward:run", "run the node until it is told to stop", "hamkor --home /srv/hamkor run",
+        commands, "run", "steward:run", _("run the node until it is told to stop"), "hamkor --home /srv/hamkor run",
         printing=False,
     )  # fmt: skip
     add_passphrase(run)
-    command(commands, "status", "steward:status", "what this node holds and how it is", "hamkor status")
+    command(commands, "status", "steward:status", _("what this node holds and how it is"), "hamkor status")
     command(
-        commands, "peers", "steward:peers", "the other nodes: who is linked, who is not, who misbehaved", "hamkor peers"
-    )
-    command(commands, "offline", "steward:offline", "close every link until 'online' or a restart", "hamkor offline")
-    command(commands, "online", "steward:online", "open links again", "hamkor online")
+        commands, "peers", "steward:peers", _("the other nodes: who is linked, who is not, who misbehaved"),
+        "hamkor peers",
+    )  # fmt: skip
+    command(commands, "offline", "steward:offline", _("close every link until 'online' or a restart"), "hamkor offline")
+    command(commands, "online", "steward:online", _("open links again"), "hamkor online")
     export = command(
         commands, "export", "steward:export",
-        "write the ledger, or what another node lacks, to a bundle; or records to a table",
+        _("write the ledger, or what another node lacks, to a bundle; or records to a table"),
         "hamkor export ledger.bundle",
     )  # fmt: skip
     export.add_argument("file", type=Path)
@@ -278,14 +279,16 @@ def _node(commands: Commands) -> None:
     export.add_argument(
         "--for", dest="peer", type=Path, metavar="HEADS", help=_("only what the node of these heads lacks")
     )
-    command(commands, "reindex", "steward:reindex", "build the search index anew; may be interrupted", "hamkor reindex")
+    command(
+        commands, "reindex", "steward:reindex", _("build the search index anew; may be interrupted"), "hamkor reindex"
+    )
     heads = command(
-        commands, "heads", "steward:heads", "write how far this node holds each log, for 'export --for'",
+        commands, "heads", "steward:heads", _("write how far this node holds each log, for 'export --for'"),
         "hamkor heads -o imt-4.heads",
     )  # fmt: skip
     heads.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     take = command(
-        commands, "import", "steward:import_bundle", "take in a bundle, wholly or not at all",
+        commands, "import", "steward:import_bundle", _("take in a bundle, wholly or not at all"),
         "hamkor import ledger.bundle",
     )  # fmt: skip
     take.add_argument("file", type=Path)
@@ -293,14 +296,15 @@ def _node(commands: Commands) -> None:
 
 def _auditor(commands: Commands) -> None:
     audit = command(
-        commands, "audit", "auditor:audit", "check every signature chain, trusting only the charter",
+        commands, "audit", "auditor:audit", _("check every signature chain, trusting only the charter"),
         "hamkor audit ledger.bundle --charter charter",
     )  # fmt: skip
     audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
     audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
     command(
-        commands, "forks", "auditor:forks", "keys that signed two entries at one place, with the proof", "hamkor forks"
-    )
+        commands, "forks", "auditor:forks", _("keys that signed two entries at one place, with the proof"),
+        "hamkor forks",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

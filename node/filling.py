@@ -63,10 +63,9 @@ def fill_step(type_name: str, step: str, fields: Mapping[str, Value], now_ms: in
 
 def fit(schema: Schema, fields: Mapping[str, Value], now_ms: int) -> dict[str, Value]:
     """The fields of an object in the forms that its schema asks for."""
-    properties = schema.get("properties", {})
-    return {
-        name: _fit(properties[name], value, now_ms) if name in properties else value for name, value in fields.items()
-    }
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+    rest: Schema = others if isinstance(others, Mapping) else {}
+    return {name: _fit(properties.get(name, rest), value, now_ms) for name, value in fields.items()}
 
 
 def _fit(schema: Schema, value: Value, now_ms: int) -> Value:

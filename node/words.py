@@ -15,6 +15,28 @@ LANGUAGES: Final = ("en", "uz", "ru")
 _FOLDER: Final = Path(__file__).parent / "locale"
 
 
+def noted(message: str) -> str:
+    """The message as it is: marks words that are translated where they are shown."""
+    return message
+
+
+_ELSEWHERE: Final = (  # words that come as codes, or from argparse
+    noted("undelivered"), noted("open"), noted("acknowledged"), noted("delayed"), noted("replied"), noted("refused"),
+    noted("urgent"), noted("normal"), noted("routine"), noted("alert"), noted("update"), noted("cancel"),
+    noted("actual"), noted("exercise"), noted("test"), noted("disputed"), noted("malformed"), noted("withheld"),
+    noted("disputed or unreadable"), noted("waiting"), noted("proposed"), noted("substance"), noted("region"),
+    noted("month"), noted("agency"), noted("serial"), noted("kind"), noted("holder_unit"), noted("condition"),
+    noted("next_service"), noted("officer"), noted("from"), noted("to"), noted("period"), noted("counts"),
+    noted("issues"), noted("unit"),
+    noted("usage: "), noted("positional arguments"), noted("options"), noted("show this help message and exit"),
+    noted("show program's version number and exit"), noted("the following arguments are required: %s"),
+    noted("unrecognized arguments: %s"), noted("argument %(argument_name)s: %(message)s"),
+    noted("invalid choice: %(value)r (choose from %(choices)s)"), noted("expected one argument"),
+    noted("expected at least one argument"), noted("not allowed with argument %s"),
+    noted("one of the arguments %s is required"), noted("invalid %(type)s value: %(value)r"),
+)  # fmt: skip
+
+
 class _Chosen:
     """The language in use; read from the environment when it is first needed."""
 
@@ -29,6 +51,9 @@ def use(code: str | None = None) -> str:
         code = next((name for name in names if name), "en")[:2].lower()
     _Chosen.code = code if code in LANGUAGES else "en"
     _Chosen.catalogue = gettext.NullTranslations()
+    os.environ["LANGUAGE"] = _Chosen.code  # for argparse, which asks gettext itself
+    gettext.bindtextdomain("hamkor", str(_FOLDER))
+    gettext.textdomain("hamkor")
     if _Chosen.code != "en":
         _Chosen.catalogue = gettext.translation("hamkor", _FOLDER, languages=[_Chosen.code], fallback=True)
     return _Chosen.code

@@ -48,7 +48,8 @@ THRESHOLD: Final = 3
 PASSPHRASE: Final = "demo: not a secret"  # noqa: S105  # the network lives for a minute, in a temporary folder
 START_WAIT_S: Final = 40.0
 CONVERGE_WAIT_S: Final = 60.0
-SUBSTANCES: Final = {"BASE DE COCA": "cocaine base", "BASUCO": "basuco"}
+CALM_S: Final = 0.5
+SUBSTANCES: Final = {"BASE DE COCA": "cocaine_base", "BASUCO": "basuco"}
 DEPARTMENTS: Final = {"AMAZONAS": "CO-AMA", "ANTIOQUIA": "CO-ANT", "CESAR": "CO-CES", "VALLE": "CO-VAC"}
 
 
@@ -65,7 +66,8 @@ class Node:
     home: Path
     port: int
     process: "subprocess.Popen[bytes] | None" = None
-    settled_s: float | None = None  # after healing: when it reached the final root
+    settled_s: float | None = None  # when it reached the root that all then had
+    healed_s: float | None = None  # the same, after the links came back
     status: dict[str, object] = field(default_factory=dict)
 
 
@@ -125,7 +127,9 @@ class Demo:
         self.case([step for step in steps if step["phase"] == "together"])
         self.settle("everyone holds the same")
         self.cut([step for step in steps if step["phase"] == "apart"])
-        converged = self.heal()
+        self.heal()
+        self.conflict()
+        converged = self.settle("all ledger roots are equal")
         self.table()
         audit = self.audit()
         status = self.nodes["oct"].status
@@ -133,6 +137,8 @@ class Demo:
             "nodes": len(self.nodes),
             "entries": status["entries"],
             "records": status["records"],
+            "conflicts": status["conflicts"],
+            "same": self.command("stats", node=self.nodes["oct"])["same"],
             "roots": {unit: node.status["root"] for unit, node in sorted(self.nodes.items())},
             "converged": converged,
             "audit": {name: audit[name] for name in ("verdict", "entries", "signatures", "faults")},
@@ -244,16 +250,52 @@ class Demo:
             since = _clock_s()
             self.until(partial(self.has, self.nodes[seen_on], record), 10.0, f"{seen_on} sees it")
             self.say(f"  {step['say']} ({record[:10]}, at {seen_on} after {_clock_s() - since:.2f} s)")
+            if "show" in step:
+                self.board(str(step["show"]))
+
+    def board(self, name: str) -> None:
+        """What the OCT sees now."""
+        oct_ = self.nodes["oct"]
+        if name == "requests":
+            shown = self.shown("rfi", "due", node=oct_)
+        else:
+            shown = self.shown("stats", "--by", "region", "sariosiyo", node=oct_)
+        self.say(indented(shown))
+
+    def sees_conflict(self, unit: str) -> bool:
+        """Whether a node shows a second value."""
+        return "=2:" in self.shown("conflicts", node=self.nodes[unit])
+
+    def conflict(self) -> None:
+        """Both sides see the two values and the proposal; settled on one node, they are settled on all."""
+        for unit in ("oct", "imt-4"):
+            self.until(partial(self.sees_conflict, unit), 10.0, f"{unit} shows a conflict")
+        self.say("The same field was set twice, neither seeing the other; every node shows both, and the proposal:")
+        self.say(indented(self.shown("conflicts", node=self.nodes["oct"])))
+        seizure = self.records["seizure"]
+        self.write("scc@imt-4", "conflicts", seizure, "--take", "place=1")
+        self.write("scc@imt-4", "accept", seizure)
+        settled = lambda: all(self.status(node)["conflicts"] == 0 for node in self.nodes.values())  # noqa: E731
+        self.until(settled, 10.0, "it is settled on all")
+        self.say("  Customs at IMT-4 take the first value and accept the proposal: settled on every node")
 
     def step(self, step: dict[str, object]) -> str:
         """One step of the case; returns the id of the entry that it wrote."""
         path = self.folder / "step.json"
-        path.write_text(json.dumps(step["fields"], ensure_ascii=False))
+        fields = step.get("fields", {})
+        path.write_text(json.dumps(fields, ensure_ascii=False))
         officer = str(step["as"])
-        if step["do"] == "add":
-            written = self.write(officer, "add", str(step["type"]), "--file", path)
-        else:
-            written = self.write(officer, "step", self.records[str(step["on"])], str(step["step"]), "--file", path)
+        on = self.records.get(str(step.get("on")), "")
+        match step["do"]:
+            case "add":
+                written = self.write(officer, "add", str(step["type"]), "--file", path)
+            case "amend":
+                words = [f"{name}={value}" for name, value in fields.items()]  # type: ignore[attr-defined]  # a table
+                written = self.write(officer, "amend", on, *words)
+            case "same":
+                written = self.write(officer, "same", on, self.records[str(step["other"])])
+            case _:
+                written = self.write(officer, "step", on, str(step["step"]), "--file", path)
         record = str(written["ids"][-1])  # type: ignore[index]  # a list, in our own command's answer
         if "name" in step:
             self.records[str(step["name"])] = record
@@ -272,17 +314,20 @@ class Demo:
         roots = {str(self.status(node)["root"]) for node in self.nodes.values()}
         self.say(f"  the ledger stands at {len(roots)} different roots")
 
-    def heal(self) -> bool:
-        """Bring them back; True when all roots are equal in time."""
+    def heal(self) -> None:
+        """Bring them back."""
         self.say("The links come back.")
         for unit in CUT_OFF:
             self.command("online", node=self.nodes[unit])
-        return self.settle("all ledger roots are equal")
+        self.settle("all ledger roots are equal")
+        for node in self.nodes.values():
+            node.healed_s = node.settled_s
 
     def settle(self, what: str) -> bool:
         """Wait until all roots are equal, noting when each node got there."""
         since = _clock_s()
         reached: dict[str, tuple[str, float]] = {}
+        calm = [since, ""]  # since when all have this root: nodes write receipts of their own
 
         def equal() -> bool:
             for node in self.nodes.values():
@@ -290,7 +335,10 @@ class Demo:
                 root = str(node.status["root"])
                 if reached.get(node.unit, ("", 0.0))[0] != root:
                     reached[node.unit] = (root, _clock_s() - since)
-            return len({root for root, _ in reached.values()}) == 1
+            roots = {root for root, _ in reached.values()}
+            if len(roots) != 1 or calm[1] not in roots:
+                calm[:] = [_clock_s(), min(roots)]
+            return len(roots) == 1 and _clock_s() - float(calm[0]) > CALM_S
 
         try:
             self.until(equal, CONVERGE_WAIT_S, what)
@@ -308,7 +356,7 @@ class Demo:
         self.say(f"\n  {'node':<10}{'entries':>9}{'logs':>7}{'lag s':>8}  root")
         for unit, node in sorted(self.nodes.items()):
             status = node.status
-            lag = f"{node.settled_s:.2f}" if node.settled_s is not None else "?"
+            lag = f"{node.healed_s:.2f}" if node.healed_s is not None else "?"
             self.say(f"  {unit:<10}{status['entries']:>9}{status['logs']:>7}{lag:>8}  {str(status['root'])[:32]}")
         self.say("")
 
@@ -383,6 +431,13 @@ class Demo:
         answer: dict[str, object] = json.loads(text) if text.startswith("{") else {}
         return answer
 
+    def shown(self, *words: object, node: Node) -> str:
+        """What a command prints for a person, both streams."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            hamkor(["--home", str(node.home), "--lang", "en", *map(str, words)])
+        return out.getvalue()
+
     def write(self, officer: str, *words: object) -> dict[str, object]:
         """An officer writes on their unit's node."""
         node = self.nodes[officer.partition("@")[2]]
@@ -406,6 +461,11 @@ class Demo:
             if _clock_s() > deadline:
                 raise DemoError(f"waited {wait_s:.0f} s in vain until {what}")
             time.sleep(0.05)
+
+
+def indented(text: str) -> str:
+    """What a command printed, as part of the story."""
+    return "\n".join(f"      {line}" for line in text.splitlines())
 
 
 def _clock_s() -> float:
@@ -464,7 +524,7 @@ def _from_colombia(row: dict[str, str]) -> dict[str, object]:
     }
     return {
         "seized_at": row["fecha"].split(".")[0] + "-05:00",
-        "region": DEPARTMENTS.get(row["departamento"], "CO"),
+        "region": DEPARTMENTS.get(row["departamento"], "CO-XX"),
         "place": row["municipio"].title(),
         "items": [item],
         "narrative": f"{row['clase_de_sitio'].capitalize()}, zona {row['zona'].lower()}.",

@@ -135,8 +135,13 @@ class Cluster:
     charter: bytes = b""
 
     @classmethod
-    def found(cls, folder: Path, nodes: int, officers: int = 1, **settings: int) -> "Cluster":
-        """Make it. Every home holds all certificates and every other node's address."""
+    def found(
+        cls, folder: Path, nodes: int, officers: int = 1, *, agencies: Sequence[str] = ("mia",), **settings: int
+    ) -> "Cluster":
+        """Make it. Every home holds all certificates and every other node's address.
+
+        agencies: the officers' in turn; those of the first serve at unit-0, of the second at unit-1, and so on.
+        """
         cluster = cls(folder, charter=charter_file())
         ports = free_ports(nodes)
         keys = [seeded("node", number) for number in range(nodes)]
@@ -148,10 +153,11 @@ class Cluster:
             ("act", encode_act(Certify(key.public, "node", f"node-{number}", "mia", f"unit-{number}", ())))
             for number, key in enumerate(keys)
         ]
-        drafts += [
-            ("act", encode_act(Certify(key.public, "officer", f"officer {number}", "mia", "unit-0", ("officer",))))
-            for number, key in enumerate(cluster.officers)
-        ]
+        by_agency = {"mia": drafts}
+        for number, key in enumerate(cluster.officers):
+            at = number % len(agencies)
+            act = Certify(key.public, "officer", f"officer {number}", agencies[at], f"unit-{at}", ("officer",))
+            by_agency.setdefault(agencies[at], []).append(("act", encode_act(act)))
         for number, (key, port) in enumerate(zip(keys, ports, strict=True)):
             others = tuple(address for address in addresses if not address.endswith(peer_id(key.public)))
             listen = (f"/ip4/127.0.0.1/tcp/{port}",)
@@ -162,9 +168,12 @@ class Cluster:
             create_key_file(home.key_path, key, b"", owner, cost=CHEAP)
             with closing(open_lmdb(home.store_path)) as storage:
                 ledger = create(storage, cluster.charter)
-                root = seeded("test", "mia")
-                run = sign_run(ledger.network_id, root, Place(root.public, 0, None), drafts, 1)
-                assert ledger.commit([(run,)]).outcomes[0].refused is None
+                for agency, acts in by_agency.items():
+                    root = seeded("test", agency)
+                    run = sign_run(ledger.network_id, root, Place(root.public, 0, None), acts, 1)
+                    result = ledger.commit([(run,)])
+                    assert result.outcomes[0].refused is None
+                    ledger.apply(result)
             cluster.nodes.append(Node(f"node-{number}", home, key, port))
         return cluster
 

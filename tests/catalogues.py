@@ -1,0 +1,93 @@
+"""Make the message catalogues again: extract, merge into the translations, compile. Called by `make words`.
+
+Prints what is not translated yet. The compiled files are committed: nothing is needed to run in any language.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_file
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "node" / "locale"
+KEYWORDS = {"_": None, "noted": None, "Problem": (2,)}
+LANGUAGES = ("uz", "ru")
+SOURCES = (*sorted((ROOT / "node").rglob("*.py")), ROOT / "protocol" / "schema.py")
+
+
+def extracted() -> Catalog:
+    """Every message that a person may see: in the code, and in the schemas of the types."""
+    catalogue = Catalog(project="hamkor", charset="utf-8")
+    for path in SOURCES:
+        for _line, message, _comments, _context in extract_from_file("python", path, keywords=KEYWORDS):
+            if isinstance(message, str) and message:
+                catalogue.add(message)
+    for path in sorted((ROOT / "protocol" / "types").glob("*.json")):
+        for description in descriptions(json.loads(path.read_text("utf-8"))):
+            catalogue.add(description)
+    return catalogue
+
+
+def descriptions(value: object) -> list[str]:
+    """All texts under "description" in a schema."""
+    if isinstance(value, dict):
+        own = [value["description"]] if isinstance(value.get("description"), str) else []
+        inner = value if not own else {name: item for name, item in value.items() if name != "description"}
+        return own + [text for item in inner.values() for text in descriptions(item)]
+    return [text for item in value for text in descriptions(item)] if isinstance(value, list) else []
+
+
+def translated(language: str) -> Catalog:
+    """The catalogue of a language as it is committed."""
+    path = FOLDER / language / "LC_MESSAGES" / "hamkor.po"
+    if not path.exists():
+        return Catalog(locale=language)
+    with path.open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def faults(language: str) -> list[str]:
+    """Messages without a translation, or whose translation has other placeholders."""
+    catalogue = translated(language)
+    found = []
+    for message in extracted():
+        if not message.id:
+            continue
+        known = catalogue.get(message.id)
+        if known is None or not known.string or known.fuzzy:
+            found.append(f"{language}: not translated: {message.id!r}")
+        elif placeholders(message.id) != placeholders(known.string):
+            found.append(f"{language}: other placeholders: {message.id!r} -> {known.string!r}")
+    return found
+
+
+def placeholders(text: str) -> list[str]:
+    """What is filled in."""
+    return sorted(re.findall(r"\{\w*\}|%\(\w+\)\w|%s", text))
+
+
+def main() -> int:
+    """Write the catalogues; 1 when something is not translated."""
+    template = extracted()
+    for language in LANGUAGES:
+        catalogue = translated(language)
+        catalogue.update(template, no_fuzzy_matching=True)
+        catalogue.obsolete.clear()
+        folder = FOLDER / language / "LC_MESSAGES"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "hamkor.po").open("wb") as file:
+            write_po(file, catalogue, width=120, omit_header=False, sort_output=True, no_location=True)
+        with (folder / "hamkor.mo").open("wb") as file:
+            write_mo(file, catalogue)
+    found = [fault for language in LANGUAGES for fault in faults(language)]
+    sys.stderr.write("\n".join(found[:50]) + "\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
