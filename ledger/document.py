@@ -118,6 +118,8 @@ class Document:
                 self._count(slot, found, -1)
                 del values[known]
         if value is not None or not slot.startswith(_SETS):
+            if op.id in values:  # said twice in one operation
+                self._count(slot, values[op.id], -1)
             values[op.id] = Said(op.id, op.author, op.agency, op.time_ms, value)
             self._count(slot, values[op.id], 1)
         elif not values:
@@ -258,9 +260,9 @@ def changes(op: Operation) -> Iterator[tuple[str, Value]]:
             if to := _id(said.get("to")):
                 yield _link_slot(said.get("relation"), to), None if said.get("remove") is True else True
         case "attach":
-            if _id(said.get("chunks")):
+            if chunks := _id(said.get("chunks")):
                 details = {name: value for name, value in said.items() if name != "detach"}
-                yield FILE + str(said["chunks"]), None if said.get("detach") is True else details
+                yield FILE + chunks.hex(), None if said.get("detach") is True else details
         case "retract":
             yield RETRACTED, None if said.get("undo") is True else said.get("reason") or "-"
         case _:

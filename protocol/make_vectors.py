@@ -46,9 +46,11 @@ from protocol.merkle import EMPTY_ROOT, append, root, tree_root
 from protocol.message import (
     Ack,
     Bye,
+    Chunk,
     Digest,
     Fork,
     Frame,
+    Get,
     Have,
     Hello,
     Ids,
@@ -451,6 +453,9 @@ def messages() -> tuple[str, list[Case], list[Case]]:
         Probe(key, (0, 1, 63)),
         Ids(key, ((0, known),)),
         Fork(first, second),
+        Get(filler("chunk")),
+        Chunk(filler("chunk"), b"a few bytes"),
+        Chunk(filler("chunk"), None),
         Ping(7),
         Pong(7),
         Bye("the disk is full"),
@@ -494,6 +499,9 @@ def messages() -> tuple[str, list[Case], list[Case]]:
         "ids of one": (["ids", h32, [[1]]], "[seq, id]"),
         "fork of one": (["fork", [b"", bytes(64)]], "2 fields"),
         "fork, short signature": (["fork", [b"", bytes(64)], [b"", bytes(63)]], "64 bytes"),
+        "get, short hash": (["get", bytes(31)], "32 bytes"),
+        "chunk of text": (["chunk", h32, "text"], "bytes or nil"),
+        "chunk without content": (["chunk", h32], "2 fields"),
         "long reason": (["bye", "x" * 201], "at most 200 characters"),
     }  # fmt: skip
     refused = []
