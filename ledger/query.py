@@ -6,9 +6,11 @@ Words must all occur; quotes keep words together; the last word may be a beginni
 other spellings of the same place, drug, phone or plate. `NAME:VALUE` narrows; NAME:a,b takes either.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final
 
 from keys.errors import UsageError
@@ -87,7 +89,7 @@ def index_texts(texts: Iterable[str], codes: Iterable[str] = ()) -> tuple[str, s
     tokens += [f"zqt{phone[1:]}" for phone in phones(raw)]
     tokens += [f"zqp{plate.lower()}" for plate in plates(raw)]
     words = set(_words(folded))
-    rough = {form for word in words if not word.isdigit() and (form := coarse(word)) != word}
+    rough = {form for word in words if not word.isdigit() and (form := _coarsely(word)) != word}
     return f"{folded} {' '.join(tokens)}" if tokens else folded, " ".join(rough)
 
 
@@ -124,8 +126,8 @@ def _split(text: str) -> tuple[list[tuple[str, bool]], list[tuple[str, str]]]:
     return words[:_PHRASE_WORDS_MAX], narrowed
 
 
-def _words(folded: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in folded).split()
+_words: Final = re.compile(r"[^\W_]+").findall  # letters and digits, as FTS5's unicode61 takes them
+_coarsely: Final = lru_cache(1 << 16)(coarse)  # words repeat
 
 
 def _phrase(folded: str) -> str:

@@ -1,21 +1,26 @@
 """The daemon: one engine between the network, the disk and the control socket.
 
-Four tasks share one trio loop, and only `Driver.feed` touches the engine:
+These tasks share one trio loop, and only `Driver.feed` touches the engine:
 
     network     transport events  -> PeerUp, Received, PeerDown
     timers      Engine.deadline() -> TimerFired
     commits     Commit outputs    -> a worker thread -> Committed or CommitFailed
     control     requests          -> Submitted, BundleSubmitted, or an answer from the desk
+    project     Notify outputs    -> a byte to the indexer, a process of its own
+    receipts    new records       -> the node's own entries
+    fetching    wanted chunks     -> get messages; what comes back is saved in a worker thread
 
 Stopping (SIGTERM, SIGINT): no new requests, the commit under way is finished, links are closed, exit 0.
 """
 
+import itertools
 import json
 import logging
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from random import Random
@@ -71,6 +76,7 @@ log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+_LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
 
@@ -377,12 +383,39 @@ class Driver:
     # -- the projection ---------------------------------------------------------------------------
 
     async def project(self) -> None:
-        """Keep the search projection up with what has arrived. It is never a reason to refuse an entry."""
-        while True:
-            arrived = self._arrived
-            while await trio.to_thread.run_sync(self.projection.catch_up, self.ledger):
+        """Keep the indexer running, and tell it when entries have arrived. It is never a reason to refuse an entry."""
+        command = [sys.executable, "-m", "node.indexer", str(self.home.path)]
+        for attempt in itertools.count():
+            process = await trio.lowlevel.open_process(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+            try:
+                await self._follow_indexer(process)
+            finally:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+            await trio.sleep(_DIAL_WAIT_S[min(attempt, len(_DIAL_WAIT_S) - 1)])
+
+    async def _follow_indexer(self, process: trio.Process) -> None:
+        """Until the process ends."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_indexer, process.stdin)
+            async for part in process.stdout:
+                said = (said + part)[-_LINE_BYTES_MAX:]
                 self._projected_more.set()
                 self._projected_more = trio.Event()
+            nursery.cancel_scope.cancel()
+        log.error("indexer ended", extra={"error": said.decode("utf-8", "replace").strip().split("\n")[-1]})
+
+    async def _tell_indexer(self, stream: trio.abc.SendStream) -> None:
+        while True:
+            arrived = self._arrived
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.send_all(b".")
             await arrived.wait()
 
     async def receipts(self) -> None:

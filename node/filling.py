@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from ledger.gazetteer import region_of, substance_of, unit_of
-from ledger.selectors import phone_key, plate_key
-
 from keys.keyfile import KeyOwner
+from ledger.gazetteer import region_of, substance_of, unit_of
 from ledger.query import LOCAL
+from ledger.selectors import phone_key, plate_key
 from ledger.workflow import decimal
 from protocol.codec import Value
 from protocol.schema import Schema, resolve, step_schemas, type_schema

@@ -6,7 +6,8 @@ extension types are refused: a fraction is decimal text, exactly as it was writt
 it differently. `decode` re-encodes what it read and compares, so `encode(decode(raw)) == raw` always holds.
 """
 
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 import msgpack
 
@@ -15,6 +16,7 @@ from protocol.limits import DEPTH_MAX, ITEMS_MAX
 
 Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
 
+_PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
 pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack  # the raw encoder: only for values known to be canonical
 
 
@@ -76,7 +78,8 @@ def decode(raw: bytes | memoryview, *, size_max: int, items_max: int = ITEMS_MAX
             raw, raw=False, strict_map_key=False, object_pairs_hook=_sorted_map, ext_hook=_refuse_extension,
             max_str_len=size_max, max_bin_len=size_max, max_array_len=items_max, max_map_len=items_max,
         )  # fmt: skip
-        again = encode(value)
+        _check_nested([value], DEPTH_MAX + 1)
+        again = pack(value)  # keys are in order already: `_sorted_map` has seen to it
     except FormatError:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
@@ -85,6 +88,17 @@ def decode(raw: bytes | memoryview, *, size_max: int, items_max: int = ITEMS_MAX
         raise FormatError("not in canonical form: the same value has a shorter or differently typed encoding")
     result: Value = value
     return result
+
+
+def _check_nested(items: Iterable[object], depth: int) -> None:
+    """Refuse fractions, and nesting deeper than `depth`, in what msgpack has read."""
+    for item in items:
+        kind = type(item)
+        if kind in _PLAIN:
+            continue
+        if kind is float or depth == 1:
+            raise TypeError("a fraction is written as decimal text" if kind is float else f"nested over {DEPTH_MAX}")
+        _check_nested(item.values() if kind is dict else item, depth - 1)  # type: ignore[attr-defined, arg-type]
 
 
 def unpack_row(raw: bytes) -> list[object]:

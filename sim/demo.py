@@ -327,7 +327,7 @@ class Demo:
         """Wait until all roots are equal, noting when each node got there."""
         since = _clock_s()
         reached: dict[str, tuple[str, float]] = {}
-        calm = [since, ""]  # since when all have this root: nodes write receipts of their own
+        calm: tuple[float, str] = (since, "")  # since when all have this root: nodes write receipts of their own
 
         def equal() -> bool:
             for node in self.nodes.values():
@@ -336,9 +336,10 @@ class Demo:
                 if reached.get(node.unit, ("", 0.0))[0] != root:
                     reached[node.unit] = (root, _clock_s() - since)
             roots = {root for root, _ in reached.values()}
+            nonlocal calm
             if len(roots) != 1 or calm[1] not in roots:
-                calm[:] = [_clock_s(), min(roots)]
-            return len(roots) == 1 and _clock_s() - float(calm[0]) > CALM_S
+                calm = (_clock_s(), min(roots))
+            return len(roots) == 1 and _clock_s() - calm[0] > CALM_S
 
         try:
             self.until(equal, CONVERGE_WAIT_S, what)

@@ -7,6 +7,7 @@ Machines differ and drift, so only the ratios mean anything; under 1.5 is a tie.
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,11 +18,16 @@ from pathlib import Path
 from keys.mark import Mark
 from keys.signing import verify
 from ledger.lmdb_store import open_lmdb
+from ledger.projection import Projection
 from ledger.store import Ledger, create, load
 from node.submit import sign_batch
+from protocol.acts import Certify, encode_act
+from protocol.body import encode_step
 from protocol.entry import Place, open_row
 from protocol.frame import Run, decode_frame, encode_frame
-from tests.cluster import Cluster, Node, seeded, seizure, sign_run, until
+from protocol.frame import sign_run as sign_drafts
+from sim.disk import MemoryStorage
+from tests.cluster import Cluster, Node, charter_file, seeded, seizure, sign_run, until
 
 LOGS = 50
 
@@ -169,11 +175,14 @@ def sync(table: Table, limit: dict[str, float], folder: Path, count: int) -> Non
     cluster.fill(first, count)
     disk = store_bytes(first)
     try:
+        cluster.start([first], linked=False)
+        total = int(str(first.status()["entries"]))
+        until(lambda: int(str(first.status()["projected"])) >= total, 300, "the sender's index")
+        assert first.stop() == 0
         cluster.start([second], linked=False)
         idle = second.memory_bytes()
         first.start()
         cluster.ready(first)
-        total = int(str(first.status()["entries"]))
         until(lambda: second.status()["peers"] == 1, 30, "a link")
         peak = 0
 
@@ -190,10 +199,58 @@ def sync(table: Table, limit: dict[str, float], folder: Path, count: int) -> Non
         table.add("  on disk, all indices", disk / count, "B/entry")
         table.add("  receiver's memory, idle", idle / 2**20, "MiB")
         table.add("  receiver's memory, peak", peak / 2**20, "MiB")
+        seconds += until(lambda: int(str(second.status()["projected"])) >= total, 300, "the index has followed")
+        indexed = total / seconds
+        table.add("  the receiver's search index meanwhile", indexed, "entries/s", "sync", indexed / rate)
         until(cluster.converged, 30, "equal roots")
+        finding(table, second)
         incremental(table, cluster)
     finally:
         cluster.stop()
+
+
+def finding(table: Table, node: Node) -> None:
+    """One selector among all: inside the node, and as a whole command, beside what starting Python costs."""
+    words = f"01A{7:03d}BC"
+    node.ask("find", words=words, limit=20)
+    inside = timed(lambda: node.ask("find", words=words, limit=20))
+    table.add("find of one selector, inside the node", 1000 * inside, "ms")
+    python = min(timed(lambda: subprocess.run([sys.executable, "-c", ""], check=True)) for _ in range(3))
+    for name, argv in (("find", ["--home", str(node.home.path), "find", words]), ("--help", ["--help"])):
+        command = [sys.executable, "-m", "node.cli", *argv]
+        seconds = min(timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(3))  # noqa: B023
+        table.add(f"hamkor {name}, whole command", 1000 * seconds, "ms", "python", seconds / python)
+
+
+def amending(table: Table, folder: Path, count: int) -> None:
+    """A long chain of amendments to one record: what the last tenth costs, to the first."""
+    storage = MemoryStorage()
+    ledger = create(storage, charter_file())
+    root, officer = seeded("test", "mia"), seeded("officer", 0)
+    act = encode_act(Certify(officer.public, "officer", "o", "mia", "unit-0", ("officer",)))
+    ledger.apply(ledger.commit([(sign_run(ledger.network_id, root, Place(root.public, 0, None), [("act", act)], 1),)]))
+    place: Place = Place(officer.public, 0, None)
+    run, ids = sign_drafts(officer, ledger.network_id, place, [("record", seizure(1), ())], 1)
+    ledger.apply(ledger.commit([(run,)]))
+    record, last = ids[0], ids[0]
+    projection = Projection(folder / "search.db")
+    spent = []
+    for start in range(0, count, count // 10):
+        for _ in range(start, start + count // 10):
+            head = ledger.heads.get(officer.public)
+            body = encode_step(record, "amend", {"set": {"place": f"post {start}"}})
+            at = Place(officer.public, head.size, head.id)
+            run, ids = sign_drafts(officer, ledger.network_id, at, [("step", body, tuple({record, last}))], 1)
+            ledger.apply(ledger.commit([(run,)]))
+            last = ids[0]
+        spent.append(timed(lambda: _follow(projection, ledger)))
+    table.add(f"{count:,} amendments to one record, indexed", count / sum(spent), "entries/s")
+    table.add("  the last tenth to the first", spent[-1] / spent[0], "x")
+
+
+def _follow(projection: Projection, ledger: Ledger) -> None:
+    while projection.catch_up(ledger, 1):
+        continue
 
 
 def incremental(table: Table, cluster: Cluster) -> None:
@@ -231,6 +288,7 @@ def main() -> None:
         append(table, limit, folder / "append")
         admission(table, limit, folder / "admission", min(args.entries, 50_000))
         sync(table, limit, folder / "sync", args.entries)
+        amending(table, folder, 10_000)
     if args.json:
         sys.stdout.write(json.dumps({"rows": table.rows}) + "\n")
 

@@ -17,8 +17,10 @@ hamkor() {{
   case " $* " in
     *" run "*) exec {python} -m node.cli "$@" ;;
     *" --no-passphrase "*) {python} -m node.cli "$@" ;;
-    *" new "*) {python} -m node.cli "$@" --kdf interactive --passphrase-fd 9 9<<<'secret' ;;
-    *" sign "* | *" certify "* | *" unit "* | *" add "* | *" step "*)
+    *" officer new "* | *" agency new "*) {python} -m node.cli "$@" --kdf interactive --passphrase-fd 9 9<<<'secret' ;;
+    *" types "* | *" list "*) {python} -m node.cli "$@" ;;
+    *" sign "* | *" certify "* | *" unit "* | *" add "* | *" amend "* | *" comment "* | *" tag "* | *" send "* \
+      | *" import-csv "* | *" rfi new "*)
       {python} -m node.cli "$@" --passphrase-fd 9 9<<<'secret' ;;
     *) {python} -m node.cli "$@" ;;
   esac
@@ -58,7 +60,13 @@ def test_readme_shows_commands_for_each_reader() -> None:
         "add",
         "find",
         "show",
-        "step",
+        "amend",
+        "history",
+        "rfi",
+        "alert",
+        "stats",
+        "import-csv",
+        "report",
         "export",
         "import",
         "audit",

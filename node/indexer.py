@@ -1,0 +1,48 @@
+"""The indexer: a process beside the daemon that keeps the search index up with the ledger.
+
+It has a core of its own where the machine has one, and steps back where it has not, so admission never waits for it.
+The daemon writes a byte to its standard input when entries have arrived; it answers a line for each step that it has
+taken. When its input ends, the daemon is gone, and it ends too. It may be killed at any moment.
+
+    python -m node.indexer HOME
+"""
+
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from keys.errors import HamkorError
+from ledger.lmdb_store import open_lmdb
+from ledger.projection import Projection
+from ledger.store import load
+from node.home import open_home
+
+_NICE: Final = 5
+
+
+def main(path: Path) -> int:
+    """Follow until the input ends; 1 on an error, which is the last line of the output."""
+    os.nice(_NICE)
+    try:
+        home = open_home(path)
+        projection = Projection(home.search_path)
+        with closing(open_lmdb(home.store_path, readonly=True)) as storage:
+            while os.read(sys.stdin.fileno(), 1 << 16):
+                while projection.catch_up(load(storage)):  # loaded anew: authority may have changed
+                    _tell(".")
+                _tell(".")
+    except HamkorError as error:
+        _tell(str(error))
+        return 1
+    return 0
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(" ".join(line.split()) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
