@@ -6,7 +6,6 @@ Words must all occur; quotes keep words together; the last word may be a beginni
 other spellings of the same place, drug, phone or plate. `NAME:VALUE` narrows; NAME:a,b takes either.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,9 +13,9 @@ from functools import lru_cache
 from typing import Final
 
 from keys.errors import UsageError
-from ledger.folding import coarse, fold
+from ledger.folding import coarse, fold, words_of
 from ledger.gazetteer import concept_token, concepts, region_of, substance_of
-from ledger.selectors import phone_key, phones, plate_key, plates
+from ledger.selectors import phone_key, phones, plate_key, plates, worth_a_look
 
 LOCAL: Final = timezone(timedelta(hours=5))  # Uzbekistan, all of it, all the year
 _PHRASE_WORDS_MAX: Final = 64
@@ -83,13 +82,15 @@ def index_texts(texts: Iterable[str], codes: Iterable[str] = ()) -> tuple[str, s
 
     The exact words end with tokens for the places, drugs, phones and plates that the texts name.
     """
-    raw = " ".join(texts)
-    folded = fold(raw)
-    tokens = [concept_token(concept) for concept in {*concepts(folded), *codes}]
-    tokens += [f"zqt{phone[1:]}" for phone in phones(raw)]
-    tokens += [f"zqp{plate.lower()}" for plate in plates(raw)]
-    words = set(_words(folded))
-    rough = {form for word in words if not word.isdigit() and (form := _coarsely(word)) != word}
+    texts = list(texts)
+    folded = fold(" ".join(texts))
+    words = words_of(folded)
+    tokens = [concept_token(concept) for concept in {*concepts(words), *codes}]
+    looked_at = " ; ".join(text for text in texts if worth_a_look(text))
+    if looked_at:
+        tokens += [f"zqt{phone[1:]}" for phone in phones(looked_at)]
+        tokens += [f"zqp{plate.lower()}" for plate in plates(looked_at)]
+    rough = {form for word in set(words) if not word.isdigit() and (form := _coarsely(word)) != word}
     return f"{folded} {' '.join(tokens)}" if tokens else folded, " ".join(rough)
 
 
@@ -126,13 +127,12 @@ def _split(text: str) -> tuple[list[tuple[str, bool]], list[tuple[str, str]]]:
     return words[:_PHRASE_WORDS_MAX], narrowed
 
 
-_words: Final = re.compile(r"[^\W_]+").findall  # letters and digits, as FTS5's unicode61 takes them
 _coarsely: Final = lru_cache(1 << 16)(coarse)  # words repeat
 
 
 def _phrase(folded: str) -> str:
     """A quoted FTS5 string of the letters and digits in `folded`, or nothing."""
-    kept = _words(folded)
+    kept = words_of(folded)
     return f'"{" ".join(kept)}"' if kept else ""
 
 
@@ -143,9 +143,9 @@ def _any(terms: Iterable[str]) -> str:
 
 def _exact(word: str, *, phrase: bool) -> str:
     folded = fold(word)
-    alike = [f'"{concept_token(concept)}"' for concept in concepts(folded)]
+    alike = [f'"{concept_token(concept)}"' for concept in concepts(words_of(folded))]
     if phrase:
-        return _any([_phrase(folded), *alike]) if len(_words(folded)) <= 5 and alike else _phrase(folded)
+        return _any([_phrase(folded), *alike]) if len(words_of(folded)) <= 5 and alike else _phrase(folded)
     selectors = [f'"zqt{phone[1:]}"' for phone in phones(word)] + [f'"zqp{plate.lower()}"' for plate in plates(word)]
     return _any([_phrase(folded), *alike, *selectors])
 
@@ -161,14 +161,14 @@ def _with_joined(words: list[tuple[str, bool]], exact: list[str]) -> list[str]:
     plain = " ".join(word for word, phrase in words if not phrase)
     if len(words) < 2 or len(exact) != len(words) or any(phrase for _, phrase in words):
         return exact
-    apart = {concept for word, _ in words for concept in concepts(fold(word))}
-    joined = [f'"{concept_token(concept)}"' for concept in concepts(fold(plain)) if concept not in apart]
+    apart = {concept for word, _ in words for concept in concepts(words_of(fold(word)))}
+    joined = [f'"{concept_token(concept)}"' for concept in concepts(words_of(fold(plain))) if concept not in apart]
     joined += [f'"zqt{phone[1:]}"' for phone in phones(plain)] + [f'"zqp{plate.lower()}"' for plate in plates(plain)]
     return [f"(({' AND '.join(exact)}) OR {_any(joined)})"] if joined else exact
 
 
 def _coarse(word: str, *, phrase: bool) -> str:
-    kept = [coarse(part) for part in _words(fold(word))]
+    kept = [coarse(part) for part in words_of(fold(word))]
     kept = [part for part in kept if part]
     return " AND ".join(f'"{part}"' for part in kept) if kept and not phrase else _phrase(fold(word))
 

@@ -246,7 +246,7 @@ def _requests(commands: Commands) -> None:
         ("reply", "rfi_reply", _("answer it")),
         ("refuse", "rfi_refuse", _("say that it will not be answered, and why")),
     ):
-        parser = command(rfi, name, f"workflows:{run}", summary, f"hamkor rfi {name} 3fa9c1d {_('text')}")
+        parser = command(rfi, name, f"workflows:{run}", summary, f"hamkor rfi {name} 3fa9c1d ...")
         _id(parser)
         if name == "ack":
             _more(parser)

@@ -144,9 +144,10 @@ def entry_page(entry: Mapping[str, Any], indent: str = "") -> None:
     if isinstance(author, dict):
         unit = f", {author['unit']}" if author.get("unit") else ""
         name = author.get("name") or author.get("key")
-        say(f"{indent}  {_('by')}    {name} ({author.get('agency') or _('uncertified')}{unit})")
-    at = _("{time}, entry {seq} of that log").format(time=when(entry.get("time_ms")), seq=entry.get("seq"))
-    say(f"{indent}  {_('at')}    {at}")
+        said = _("by {name} ({agency}{unit})")
+        say(f"{indent}  " + said.format(name=name, agency=author.get("agency") or _("uncertified"), unit=unit))
+    at = _("at {time}, entry {seq} of that log")
+    say(f"{indent}  " + at.format(time=when(entry.get("time_ms")), seq=entry.get("seq")))
     if entry.get("note"):
         say(f"{indent}  {entry['note']}")
     if entry.get("retracted"):
@@ -160,10 +161,10 @@ def entry_page(entry: Mapping[str, Any], indent: str = "") -> None:
     for item in entry.get("linked_from") or ():
         say(f"{indent}  ← {item['relation']} {item['short']}")
     if entry.get("tags"):
-        say(f"{indent}  {_('tags')}: {', '.join(entry['tags'])}")
+        say(f"{indent}  " + _("tags: {tags}").format(tags=", ".join(entry["tags"])))
     for item in entry.get("files") or ():
-        here = "" if item.get("here") is None else f", {_('here') if item['here'] else _('not fetched')}"
-        say(f"{indent}  {_('file')}: {item.get('name')} ({item.get('size')} B{here})")
+        line = _("file: {name} ({size} B, here)") if item.get("here") else _("file: {name} ({size} B, not fetched)")
+        say(f"{indent}  " + line.format(name=item.get("name"), size=item.get("size")))
     for step in entry.get("steps") or ():
         say()
         entry_page(step, indent + "    ")
@@ -180,7 +181,7 @@ def _unsettled(entry: Mapping[str, Any], indent: str) -> None:
     proposals = entry.get("proposals")
     for proposal in proposals if isinstance(proposals, list) else ():
         for name, value in proposal["set"].items():
-            _write(indent + "  " + _one_line(f"{name}: {_('proposed')}"))
+            _write(indent + "  " + _one_line(_("{field}: proposed").format(field=name)))
             _said(value, proposal, indent, removed=value is None)
 
 

@@ -27,7 +27,7 @@ _ELSEWHERE: Final = (  # words that come as codes, or from argparse
     noted("disputed or unreadable"), noted("waiting"), noted("proposed"), noted("substance"), noted("region"),
     noted("month"), noted("agency"), noted("serial"), noted("kind"), noted("holder_unit"), noted("condition"),
     noted("next_service"), noted("officer"), noted("from"), noted("to"), noted("period"), noted("counts"),
-    noted("issues"), noted("unit"),
+    noted("issues"), noted("unit"), noted("ok"),
     noted("usage: "), noted("positional arguments"), noted("options"), noted("show this help message and exit"),
     noted("show program's version number and exit"), noted("the following arguments are required: %s"),
     noted("unrecognized arguments: %s"), noted("argument %(argument_name)s: %(message)s"),
@@ -68,4 +68,6 @@ def _(message: str) -> str:
     """The message in the language in use."""
     if _Chosen.code is None:
         use()
+    if not message:
+        return ""  # gettext would give the catalogue's header
     return _Chosen.catalogue.gettext(message)

@@ -110,7 +110,8 @@ def conflicts(args: argparse.Namespace) -> int:
             say("    " + _("proposal {id} by {who}, {time}").format(
                 id=proposal["short"], who=who_of(proposal), time=when(proposal["time_ms"])))  # fmt: skip
             for name, value in proposal["set"].items():
-                say(f"        {name}: {_('removed') if value is None else _text(value)}")
+                after = _("removed") if value is None else _text(value)
+                say(f"        {name}: {after}")
     if rows:
         note(_("settle with: hamkor conflicts ID --take FIELD=NUMBER; answer a proposal with: hamkor accept PROPOSAL"))
     else:

@@ -19,6 +19,7 @@ from node.commands.exporting import open_reader, write_bundle_file
 from node.commands.tables import export_table
 from node.home import SETTINGS, Home, Settings, create_home, dialable, write_settings
 from node.render import print_json, say, table, when
+from node.words import _
 from protocol.card import Card, encode_card_file
 from protocol.charter import decode_charter_file, verify_charter
 from protocol.codec import Value
@@ -161,25 +162,31 @@ def status(args: argparse.Namespace) -> int:
     if not isinstance(answer, dict):
         raise FormatError("the node's answer is not understood; command line and node differ in version")
     me = answer.get("node")
-    name = f"{me['name']} ({me['agency']})" if isinstance(me, dict) and me.get("name") else "not certified yet"
-    state = "stopped" if not answer["running"] else "offline" if answer.get("offline") else "running"
-    say(f"node      {name}, {state}")
-    say(f"network   {answer['network']}, {str(answer['network_id'])[:16]}")
-    say(f"holds     {answer['entries']} entries in {answer['logs']} logs, {answer['records']} records")
-    say(f"root      {answer['root']}")
-    say(f"links     {answer['peers']}")
+    name = f"{me['name']} ({me['agency']})" if isinstance(me, dict) and me.get("name") else _("not certified yet")
+    state = _("stopped") if not answer["running"] else _("offline") if answer.get("offline") else _("running")
+    held = _("{entries} entries in {logs} logs, {records} records")
+    rows = [
+        (_("node"), f"{name}, {state}"),
+        (_("network"), f"{answer['network']}, {str(answer['network_id'])[:16]}"),
+        (_("holds"), held.format(entries=answer["entries"], logs=answer["logs"], records=answer["records"])),
+        (_("root"), str(answer["root"])),
+        (_("links"), str(answer["peers"])),
+    ]
+    if answer.get("conflicts"):
+        rows.append((_("unsettled"), f"{answer['conflicts']} (hamkor conflicts)"))
     if answer.get("failure"):
-        say(f"FAILURE   {answer['failure']}")
+        rows.append((_("FAILURE"), str(answer["failure"])))
     if answer.get("forks"):
-        say(f"FORKS     {answer['forks']} (hamkor forks)")
-    _say_not_heard(answer.get("not_heard"))
-    return 0
-
-
-def _say_not_heard(missing: Value) -> None:
+        rows.append((_("FORKS"), f"{answer['forks']} (hamkor forks)"))
+    missing = answer.get("not_heard")
     for item in missing if isinstance(missing, list) else []:
         if isinstance(item, dict):
-            say(f"no link   {item['name']}, last heard {when(item['heard_ms'])}")
+            heard = _("{name} last heard {time}").format(name=item["name"], time=when(item["heard_ms"]))
+            rows.append((_("no link"), heard))
+    width = max(10, *(len(label) + 2 for label, _text in rows))
+    for label, text in rows:
+        say(label.ljust(width) + text)
+    return 0
 
 
 def peers(args: argparse.Namespace) -> int:
@@ -193,10 +200,10 @@ def peers(args: argparse.Namespace) -> int:
         print_json(answer)
     else:
         table(
-            ("node", "unit", "link", "heard", "new", "again", "refused"),
+            (_("node"), _("unit"), _("link"), _("heard"), _("new"), _("again"), _("refused")),
             [
                 (
-                    peer["name"], peer["unit"], "banned" if peer["banned"] else "up" if peer["up"] else "no",
+                    peer["name"], peer["unit"], _("banned") if peer["banned"] else _("up") if peer["up"] else _("no"),
                     when(peer["heard_ms"]), peer.get("admitted"), peer.get("duplicates"), _counts(peer["refused"]),
                 )
                 for peer in listed
@@ -205,7 +212,8 @@ def peers(args: argparse.Namespace) -> int:
         strangers = answer.get("strangers")
         for stranger in strangers if isinstance(strangers, list) else []:
             if isinstance(stranger, dict):
-                say(f"refused at the door: {str(stranger['key'])[:16]}, {stranger['times']} times")
+                told = _("refused at the door: {key}, {times} times")
+                say(told.format(key=str(stranger["key"])[:16], times=stranger["times"]))
     return 0 if any(peer["up"] for peer in listed) else 1
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from keys.errors import FormatError, LocalError, UsageError
-from ledger.gazetteer import REGIONS, centroid, region_name, substance_name
+from ledger.gazetteer import centroid, region_codes, region_name, substance_name
 from ledger.projection import Projection
 from ledger.query import parse_query
 from ledger.store import Ledger
@@ -428,7 +428,7 @@ def _report(
                 "name": region_name(code, lang), "centroid": centroid(code),
                 "count": regions.get(code, {}).get("count", 0), "mass_g": regions.get(code, {}).get("mass_g", "0"),
             }
-            for code in sorted(REGIONS)
+            for code in region_codes()
         },
         "substances": [
             {"substance": row["key"], "name": substance_name(row["key"], lang), **row} for row in by["substance"]

@@ -79,7 +79,7 @@ def rfi_list(args: argparse.Namespace) -> int:
             if args.due_only and unit["state"] in ("replied", "refused"):
                 continue
             lines.append((
-                row["short"], row["author"]["unit"] or row["author"]["agency"], unit["unit"], _(row["urgency"] or "-"),
+                row["short"], row["author"]["unit"] or row["author"]["agency"], unit["unit"], _(str(row["urgency"])),
                 _(unit["state"]), _clock(unit, now_ms), row["question"] or "",
             ))  # fmt: skip
     if lines:

@@ -87,9 +87,9 @@ def test_what_others_wrote_cannot_steer_the_terminal(where: str, monkeypatch: py
 
 
 def test_text_in_lines_cannot_pass_for_lines_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    entry_page(entry(fields={"narrative": "first\n  by    the Minister"}))
+    entry_page(entry(fields={"narrative": "first\n  by the Minister"}))
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("  by")] == ["  by    Z. Tosheva (scc, imt-4)"]
+    assert [line for line in lines if line.startswith("  by")] == ["  by Z. Tosheva (scc, imt-4)"]
     entry_line(entry(fields={"narrative": "first\nsecond"}))
     table(("a", "b"), [("x\ny", 1)])
     assert len(capsys.readouterr().out.splitlines()) == 3
