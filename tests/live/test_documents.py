@@ -1,33 +1,26 @@
 """Records in the search file: whatever the order of arrival, they are what folding the ledger's entries gives."""
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 from random import Random
-from time import process_time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from keys.signing import SigningKey
-from ledger.document import FIELD, TAG, Document, changes, fold
+from ledger.document import changes, fold
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.query import Query
 from ledger.search import operation
 from ledger.storage import Storage
 from ledger.store import Ledger, create
-from ledger.view import document_view, entry_view, history_view
 from protocol.acts import Certify, encode_act
 from protocol.body import encode_record, encode_step, parse_step
-from protocol.codec import Value, encode
+from protocol.codec import Value
 from protocol.entry import Entry, EntryId, Place, open_row
 from protocol.frame import Run
 from protocol.frame import sign_run as sign_drafts
-from protocol.limits import BODY_BYTES_MAX
 from protocol.message import Fork
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of
