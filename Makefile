@@ -11,6 +11,7 @@ help:
 	@echo 'make check   lint, types and the quick tests'
 	@echo 'make sim     the simulator over many seeds'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
+	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'
 	@echo 'make clean   remove what was made'
 
@@ -47,6 +48,9 @@ sim: venv
 bench: venv
 	$(BIN)/python -m tests.bench $(ARGS)
 
+words: venv
+	$(BIN)/python -m tests.catalogues
+
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --override overrides.in requirements.in | $(PYTHON) tests/split_lock.py
@@ -54,4 +58,4 @@ lock:
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help venv demo test quick lint types check sim bench lock clean
+.PHONY: help venv demo test quick lint types check sim bench words lock clean

@@ -143,9 +143,10 @@ def _any(terms: Iterable[str]) -> str:
 
 def _exact(word: str, *, phrase: bool) -> str:
     folded = fold(word)
+    if phrase:  # as a whole it may be a name
+        named = region_of(word) or substance_of(word)
+        return _any([_phrase(folded), *([f'"{concept_token(named)}"'] if named else [])])
     alike = [f'"{concept_token(concept)}"' for concept in concepts(words_of(folded))]
-    if phrase:
-        return _any([_phrase(folded), *alike]) if len(words_of(folded)) <= 5 and alike else _phrase(folded)
     selectors = [f'"zqt{phone[1:]}"' for phone in phones(word)] + [f'"zqp{plate.lower()}"' for plate in plates(word)]
     return _any([_phrase(folded), *alike, *selectors])
 

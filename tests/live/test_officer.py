@@ -483,7 +483,8 @@ def test_record_is_found_by(office: Office, found: str, query: str) -> None:
 @pytest.mark.parametrize(
     "query",
     ["region:UZ-TK since:2029", "substance:heroin since:2029", "near:41.3,69.2,5 since:2029",
-     "until:2029-06-30 shahrisabz", "plate:60A124BC", "phone:907654322", "unit:unit-1 shahrisabz", "agency:scc shahrisabz", "type:intel shahrisabz"],
+     "until:2029-06-30 shahrisabz", "plate:60A124BC", "phone:907654322", "unit:unit-1 shahrisabz",
+     "agency:scc shahrisabz", "type:intel shahrisabz"],
 )  # fmt: skip
 def test_record_is_not_found_by(office: Office, found: str, query: str) -> None:
     assert found not in office.run(0, "find", query, "--format", "ids")[1]
