@@ -87,12 +87,16 @@ class Search:
 
     def document(self, ledger: Ledger, record: bytes) -> tuple[Entry, Document] | None:
         """A record's creating entry and its state, or None when the record is not here, disputed or unreadable."""
+        return next(((entry, document) for _, entry, document in self.documents(ledger, [record])), None)
+
+    def documents(self, ledger: Ledger, records: Iterable[bytes]) -> Iterator[tuple[str, Entry, Document]]:
+        """(type, creating entry, state) of those of the records that are here, not disputed and can be read."""
         with self.connection() as db:
-            row = db.execute("SELECT state FROM docs WHERE record = ?", (record,)).fetchone()
-        entry = ledger.entry(record) if row is not None else None
-        if entry is None or row is None:
-            return None
-        return entry, Document.from_bytes(row[0]) if row[0] else created(ledger, entry)
+            for record in records:
+                row = db.execute("SELECT type, state FROM docs WHERE record = ?", (record,)).fetchone()
+                entry = ledger.entry(record) if row is not None else None
+                if row is not None and entry is not None:
+                    yield row[0], entry, Document.from_bytes(row[1]) if row[1] else created(ledger, entry)
 
     def listed(
         self, type_name: str = "", *, unsettled: bool = False, after: int = -1, limit: int = 10_000,
@@ -107,12 +111,6 @@ class Search:
         with self.connection() as db:
             rows = db.execute(f"{sql} ORDER BY arrival DESC LIMIT ?", values).fetchall()
         return [Listed(arrival, EntryId(record), *rest) for arrival, record, *rest in rows]
-
-    def type_of(self, record: bytes) -> str:
-        """The type of a record that is here and not disputed; else empty."""
-        with self.connection() as db:
-            row = db.execute("SELECT type FROM docs WHERE record = ?", (record,)).fetchone()
-        return str(row[0]) if row is not None else ""
 
     def steps_of(self, record: bytes, limit: int = STEPS_MAX) -> list[EntryId]:
         """The steps on a record, in order of arrival."""

@@ -300,15 +300,11 @@ def _standing(ledger: Ledger, projection: Projection, words: str) -> Callable[[]
         ids = [listed.record for listed in projection.listed(limit=ROWS_MAX, retracted=True)]
 
     def rows() -> Iterator[dict[str, Any]]:
-        for record in ids:
-            found = projection.document(ledger, record)
-            if found is None:
-                continue
-            entry, document = found
+        for type_name, entry, document in projection.documents(ledger, ids):
             author = author_view(ledger.authority, entry.key)
             view = document_view(ledger, document)
             yield {
-                "id": entry.id.hex(), "type": projection.type_of(record), "time_ms": entry.time_ms,
+                "id": entry.id.hex(), "type": type_name, "time_ms": entry.time_ms,
                 "agency": author["agency"], "unit": author["unit"], "author": author["name"],
                 "retracted": view["retracted"], "conflicts": view["conflicts"], "tags": view["tags"],
                 "links": view["links"], "fields": document.fields(),
@@ -422,7 +418,7 @@ def _report(
     return {
         "query": words, "made_ms": wall_ms(), "network": status["network"], "entries": status["entries"],
         "node": node.get("name", "") if isinstance(node, dict) else "", "not_heard": status.get("not_heard") or [],
-        "records": [_report_row(hit) for hit in hits], "records_total": len(hits),
+        "records": [_report_row(hit) for hit in hits], "records_total": len(hits) if words else status["records"],
         "regions": {
             code: {
                 "name": region_name(code, lang), "centroid": centroid(code),
