@@ -12,7 +12,7 @@ from typing import Final
 
 from node.arguments import Commands, Parser, add_passphrase, command, group, list_of
 from node.cli_officer import add_officer_commands
-from node.words import LANGUAGES, _, noted, use
+from node.words import LANGUAGES, _, noted, told_error, use
 
 EXTRAS: Final = {  # found by entry point, so that this package never imports them
     "demo": noted("eleven nodes on this machine play a case"),
@@ -93,7 +93,7 @@ def _call(words: Sequence[str]) -> int:
         if os.environ.get("HAMKOR_DEBUG"):
             raise
         if isinstance(error, HamkorError):
-            return _fail(str(error), error.exit_code)
+            return _fail(told_error(str(error)), error.exit_code)
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"this should not happen ({what}); HAMKOR_DEBUG=1 shows where", HamkorError.exit_code)
 

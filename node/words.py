@@ -7,7 +7,9 @@ Chosen by --lang, else by LC_ALL, LC_MESSAGES or LANG. Fields, codes, ids and JS
 """
 
 import gettext
+import json
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +64,21 @@ def use(code: str | None = None) -> str:
 def language() -> str:
     """The language in use: en, uz or ru."""
     return _Chosen.code or use()
+
+
+def told_error(message: str) -> str:
+    """An error's message in the language in use: it is matched with the templates that errors are raised with."""
+    if language() == "en":
+        return message
+    templates: list[str] = json.loads((_FOLDER / "errors.json").read_text(encoding="utf-8"))
+    for template in sorted(templates, key=len, reverse=True):
+        parts = re.split(r"\{\d\}", template)
+        found = re.fullmatch("(.*?)".join(map(re.escape, parts)), message, re.DOTALL)
+        if found is not None:
+            groups = [_(group) for group in found.groups()]
+            pieces = re.split(r"\{(\d)\}", _(template))  # text, number, text, number, ... text
+            return "".join(groups[int(piece)] if at % 2 else piece for at, piece in enumerate(pieces))
+    return _(message)
 
 
 def _(message: str) -> str:

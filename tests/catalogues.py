@@ -3,6 +3,7 @@
 Prints what is not translated yet. The compiled files are committed: nothing is needed to run in any language.
 """
 
+import ast
 import json
 import re
 import sys
@@ -17,6 +18,13 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "node" / "locale"
 KEYWORDS = {"_": None, "noted": None, "Problem": (2,)}
 LANGUAGES = ("uz", "ru")
+ERRORS = FOLDER / "errors.json"
+OFFICERS = (  # files whose errors an officer sees
+    "keys/keyfile.py", "keys/mark.py", "protocol/schema.py", "protocol/body.py", "protocol/shape.py", "ledger/query.py",
+    "ledger/search.py", "ledger/store.py", "ledger/lmdb_store.py", "node/client.py", "node/home.py", "node/desk.py",
+    "node/files.py", "node/direct.py", "node/submit.py", "node/render.py", "node/commands/common.py",
+    "node/commands/fields.py",
+)  # fmt: skip
 SOURCES = (*sorted((ROOT / "node").rglob("*.py")), ROOT / "protocol" / "schema.py")
 
 
@@ -30,7 +38,36 @@ def extracted() -> Catalog:
     for path in sorted((ROOT / "protocol" / "types").glob("*.json")):
         for description in descriptions(json.loads(path.read_text("utf-8"))):
             catalogue.add(description)
+    for template in error_templates():
+        catalogue.add(template)
     return catalogue
+
+
+def error_templates() -> list[str]:
+    """The messages with which errors are raised in OFFICERS; what is filled in is {0}, {1} and so on."""
+    found = set()
+    for name in OFFICERS:
+        for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8"))):
+            called = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+            if called.endswith("Error"):
+                found |= {text for text in map(template_of, node.args) if text is not None and " " in text}
+    return sorted(found)
+
+
+def template_of(node: ast.expr) -> str | None:
+    """The text of a string in the code, or None."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if not isinstance(node, ast.JoinedStr):
+        return None
+    parts, count = [], 0
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            parts.append(str(part.value))
+        else:
+            parts.append(f"{{{count}}}")
+            count += 1
+    return "".join(parts)
 
 
 def descriptions(value: object) -> list[str]:
@@ -74,6 +111,7 @@ def placeholders(text: str) -> list[str]:
 def main() -> int:
     """Write the catalogues; 1 when something is not translated."""
     template = extracted()
+    ERRORS.write_text(json.dumps(error_templates(), indent=0) + "\n", encoding="utf-8")
     for language in LANGUAGES:
         catalogue = translated(language)
         catalogue.update(template, no_fuzzy_matching=True)

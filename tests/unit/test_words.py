@@ -1,14 +1,16 @@
 """Languages: everything that an officer sees is there in Uzbek and Russian, and the compiled files are fresh."""
 
 import io
+import json
+import re
 from pathlib import Path
 
 import pytest
 from babel.messages.mofile import read_mo
 
 from node.cli import main
-from node.words import _, language, use
-from tests.catalogues import FOLDER, LANGUAGES, faults, translated
+from node.words import _, language, told_error, use
+from tests.catalogues import ERRORS, FOLDER, LANGUAGES, error_templates, faults, translated
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,22 @@ def test_language_is_that_of_the_environment(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert use() == language() == expected
+
+
+def test_errors_that_officers_see_are_those_of_the_code() -> None:
+    assert json.loads(ERRORS.read_text("utf-8")) == error_templates()
+    assert len(error_templates()) > 100
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_each_error_is_told_in_the_language_with_what_belongs_in_it(code: str) -> None:
+    use(code)
+    for template in error_templates():
+        values = [f"value{number}" for number in range(9)]
+        filled = re.sub(r"\{(\d)\}", lambda number: values[int(number[1])], template)  # noqa: B023
+        told = told_error(filled)
+        assert told != filled or template == "{0}: {1}", template
+        assert all(value in told for value in values if value in filled), told
 
 
 def test_nothing_stays_nothing() -> None:
