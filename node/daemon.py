@@ -76,6 +76,7 @@ log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+_NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
@@ -467,6 +468,8 @@ class Driver:
             case "import":
                 return await self._import(request)
             case "status":
+                if self.ledger.arrival() - self.projection.cursor() < _NEARLY:
+                    await self._projected()
                 return self.status()
             case "peers":
                 return self.peers()

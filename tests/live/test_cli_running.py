@@ -14,7 +14,7 @@ import pytest
 from keys.keyfile import KeyOwner, create_key_file
 from ledger.lmdb_store import open_lmdb
 from ledger.store import load
-from tests.cluster import CHEAP, Cluster, Node
+from tests.cluster import CHEAP, Cluster, Node, until
 
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     office = Office(tmp_path_factory.mktemp("office"))
     try:
         office.cluster.start(linked=False)
+        until(lambda: office.number("records") == FILLED, 20, "the index has all")
         yield office
     finally:
         office.cluster.stop()

@@ -24,6 +24,8 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster.found(tmp_path, nodes=3, officers=2)
     try:
         cluster.start(cluster.nodes[:2])
+        whole = len(cluster.nodes) + len(cluster.officers) + 2  # certificates, and the addresses of the two
+        until(lambda: all(node.status()["entries"] == whole for node in cluster.nodes[:2]), 20, "both have all")
         yield cluster
     finally:
         cluster.stop()

@@ -295,6 +295,26 @@ def test_file_is_fetched_only_when_asked_resumed_after_a_cut_and_verified(office
     assert (out / "foto.jpg").read_bytes() == content
 
 
+def test_small_files_come_by_themselves_where_the_settings_say_so(office: Office, tmp_path: Path) -> None:
+    node = office.nodes[1]
+    assert node.stop() == 0
+    settings = node.home.path / "hamkor.toml"
+    settings.write_text(settings.read_text().replace("fetch_kib_max = 0", "fetch_kib_max = 100"))
+    office.cluster.start([node], linked=False)
+    until(lambda: all(other.status()["peers"] == 1 for other in office.nodes), 30, "together again")
+    record = office.write(0, "add", "case", "title=Siyosat", by=0)
+    for name, size in (("small.txt", 50_000), ("large.txt", 200_000)):
+        (tmp_path / name).write_bytes(name.encode() * (size // 9))
+        office.both(office.write(0, "attach", record, tmp_path / name, by=0))
+
+    def come() -> bool:
+        files = office.json(1, "show", record)["files"]
+        return {item["name"] for item in files if item["here"]} == {"small.txt"}
+
+    until(come, 20, "the small file comes by itself")
+    assert "large.txt (199998 B, not fetched)" in office.ok(1, "show", record)
+
+
 def test_file_that_is_too_large_or_not_there_is_refused(office: Office, tmp_path: Path) -> None:
     record = office.write(0, "add", "case", "title=Katta", by=0)
     with (tmp_path / "big").open("wb") as file:
@@ -495,6 +515,12 @@ def test_query_that_means_nothing_is_misuse_that_says_how(office: Office, query:
     status, _, err = office.run(0, "find", query)
     assert (status, err.count("\n")) == (2, 1)
     assert query.partition(":")[0] in err
+
+
+def test_spelling_that_only_sounds_the_same_is_found_after_the_exact_one(office: Office, found: str) -> None:
+    assert found in office.ok(0, "find", "kongirot", "--format", "ids")
+    exact = office.write(0, "add", "case", "title=Kongirot", by=0)
+    assert office.ok(0, "find", "kongirot", "--format", "ids").split() == [exact, found]
 
 
 def test_formats_are_stable(office: Office, found: str) -> None:
