@@ -60,7 +60,9 @@ def concepts(words: Sequence[str]) -> list[str]:
     names = _names()
     found: set[str] = set()
     at = 0
-    starts = list(map(_first, words))
+    starts = [_first(word) if word.isalpha() else None for word in words]  # no name has digits in it
+    if not any(starts):
+        return []
     while at < len(words):
         first = starts[at]
         if first is None:
@@ -94,6 +96,7 @@ def _first(word: str) -> str | None:
     return None
 
 
+@lru_cache(1 << 12)
 def concept_token(concept: str) -> str:
     """One word for the search index, which no word that people write is."""
     return "zqc" + "".join(letter if letter.isalnum() else "z" for letter in concept.lower())

@@ -90,7 +90,7 @@ def index_texts(texts: Iterable[str], codes: Iterable[str] = ()) -> tuple[str, s
     if looked_at:
         tokens += [f"zqt{phone[1:]}" for phone in phones(looked_at)]
         tokens += [f"zqp{plate.lower()}" for plate in plates(looked_at)]
-    rough = {form for word in set(words) if not word.isdigit() and (form := _coarsely(word)) != word}
+    rough = {form for word in set(words) if word.isalpha() and (form := _coarsely(word)) != word}
     return f"{folded} {' '.join(tokens)}" if tokens else folded, " ".join(rough)
 
 

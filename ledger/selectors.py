@@ -39,6 +39,8 @@ _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 
 def worth_a_look(text: str) -> bool:
     """Whether a phone or a plate may stand in a text: a cheap test that leaves out most."""
+    if len(text) < _DIGITS_MIN or text.isalpha():
+        return False
     return _SOME_DIGITS.search(text) is not None and _MOMENT.match(text) is None
 
 
