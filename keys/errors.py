@@ -42,6 +42,10 @@ class StorageError(LocalError):
     exit_code = 6
 
 
+class IndexDamagedError(StorageError):
+    """The search index is damaged. It decides nothing, and is built anew."""
+
+
 class BusyError(LocalError):
     """A port or socket is taken, or the daemon cannot be reached."""
 

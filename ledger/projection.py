@@ -127,6 +127,8 @@ class Projection(Search):
 
         Cost: about 80 us an entry of 300 bytes, most of it for its words.
         """
+        if self.cursor() > ledger.arrival():
+            self.start_again()  # it is of a store that was put back to an older copy
         with self.connection() as db:
             authority = self._recheck(db, ledger)
             cursor = state_of(db, "cursor")
@@ -184,6 +186,15 @@ class Projection(Search):
 
     # -- the file ---------------------------------------------------------------------------------
 
+    def start_again(self) -> None:
+        """Put an empty index in place of what is there; `catch_up` fills it. Whoever reads the old one may go on."""
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        with self.connection() as db:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        self._authority = None
+
     def _prepare(self) -> None:
         try:
             with self.connection() as db:
@@ -191,14 +202,9 @@ class Projection(Search):
                 if version == SCHEMA_VERSION:
                     db.execute("SELECT count(*) FROM state").fetchone()
                     return
-        except (StorageError, sqlite3.Error):
-            version = -1  # damaged: replaced below
-        if version != 0:
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        with self.connection() as db:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        except StorageError:
+            pass  # damaged: replaced
+        self.start_again()
 
 
 # -- what an entry puts into the index ----------------------------------------------------------------

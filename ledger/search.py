@@ -12,7 +12,7 @@ from math import cos, radians
 from pathlib import Path
 from typing import Final
 
-from keys.errors import FormatError, StorageError
+from keys.errors import FormatError, IndexDamagedError, StorageError
 from keys.signing import PublicKey
 from ledger.document import Document, Operation
 from ledger.query import Query
@@ -22,6 +22,7 @@ from protocol.body import parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import Entry, EntryId
 
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT_VTAB})
 STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
 MATCHED_MAX: Final = 1000  # steps of one record, told for one query
 
@@ -251,7 +252,9 @@ class Search:
             finally:
                 db.close()
         except sqlite3.Error as error:
-            raise StorageError(f"the search index {self._path}: {error}; run: hamkor reindex") from None
+            damaged = error.sqlite_errorcode in _DAMAGED if hasattr(error, "sqlite_errorcode") else False
+            problem = IndexDamagedError if damaged else StorageError
+            raise problem(f"the search index {self._path}: {error}; run: hamkor reindex") from None
 
 
 # -- entries as operations ----------------------------------------------------------------------------

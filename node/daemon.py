@@ -29,7 +29,7 @@ from typing import Final
 import trio
 
 from keys.entropy import Entropy, system_entropy
-from keys.errors import HamkorError, HomeError, LocalError, StorageError, UsageError
+from keys.errors import BusyError, HamkorError, HomeError, IndexDamagedError, LocalError, StorageError, UsageError
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
@@ -112,6 +112,8 @@ class Driver:
         self._timer_changed = trio.Event()
         self._arrived = trio.Event()
         self._projected_more = trio.Event()
+        self._indexer: trio.Process | None = None
+        self._rebuild = False  # the index, before the next indexer starts
         self._read: set[EntryId] = set()  # looked at here, not yet written down
         self.files = FileStore(home.files_path)
         self.exchange = Exchange(self.files, self._send_get)
@@ -387,16 +389,22 @@ class Driver:
         """Keep the indexer running, and tell it when entries have arrived. It is never a reason to refuse an entry."""
         command = [sys.executable, "-m", "node.indexer", str(self.home.path)]
         for attempt in itertools.count():
+            if self._rebuild:
+                self._rebuild = False
+                self.projection.start_again()
             process = await trio.lowlevel.open_process(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
+            self._indexer = process
             try:
                 await self._follow_indexer(process)
             finally:
+                self._indexer = None
                 process.kill()
                 with trio.CancelScope(shield=True):
                     await process.wait()
-            await trio.sleep(_DIAL_WAIT_S[min(attempt, len(_DIAL_WAIT_S) - 1)])
+            if not self._rebuild:
+                await trio.sleep(_DIAL_WAIT_S[min(attempt, len(_DIAL_WAIT_S) - 1)])
 
     async def _follow_indexer(self, process: trio.Process) -> None:
         """Until the process ends."""
@@ -410,7 +418,8 @@ class Driver:
                 self._projected_more.set()
                 self._projected_more = trio.Event()
             nursery.cancel_scope.cancel()
-        log.error("indexer ended", extra={"error": said.decode("utf-8", "replace").strip().split("\n")[-1]})
+        if not self._rebuild:
+            log.error("indexer ended", extra={"error": said.decode("utf-8", "replace").strip().split("\n")[-1]})
 
     async def _tell_indexer(self, stream: trio.abc.SendStream) -> None:
         while True:
@@ -462,6 +471,20 @@ class Driver:
 
     async def answer(self, request: Request, send_item: SendItem) -> Value:
         """Answer one request of the command line."""
+        try:
+            return await self._answer(request, send_item)
+        except IndexDamagedError as error:
+            log.error("index damaged", extra={"error": str(error)})
+            self._rebuild_index()
+            raise BusyError("the search index was damaged and is being built anew; ask again in a while") from None
+
+    def _rebuild_index(self) -> None:
+        """Have the index built from the beginning, by the next indexer."""
+        self._rebuild = True
+        if self._indexer is not None:
+            self._indexer.kill()
+
+    async def _answer(self, request: Request, send_item: SendItem) -> Value:
         match request.get("op"):
             case "submit":
                 return await self._submit(request)
@@ -479,6 +502,11 @@ class Driver:
                 return await self._follow(request, send_item)
             case "fetch":
                 return self._fetch(request)
+            case "reindex":
+                self._rebuild_index()
+                while self._rebuild:  # until the old index is gone
+                    await trio.sleep(0.01)
+                return {"entries": self.ledger.arrival()}
             case "watch":
                 return await self._watch(request, send_item)
             case "log" | "who" | "forks" | "prepare":

@@ -13,9 +13,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from keys.errors import HamkorError
+from keys.errors import HamkorError, IndexDamagedError
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
+from ledger.storage import Storage
 from ledger.store import load
 from node.home import open_home
 
@@ -30,13 +31,22 @@ def main(path: Path) -> int:
         projection = Projection(home.search_path)
         with closing(open_lmdb(home.store_path, readonly=True)) as storage:
             while os.read(sys.stdin.fileno(), 1 << 16):
-                while projection.catch_up(load(storage)):  # loaded anew: authority may have changed
+                while _step(projection, storage):
                     _tell(".")
                 _tell(".")
     except HamkorError as error:
         _tell(str(error))
         return 1
     return 0
+
+
+def _step(projection: Projection, storage: Storage) -> bool:
+    """One step; whether there may be more. A damaged index is built anew."""
+    try:
+        return projection.catch_up(load(storage)) > 0  # loaded anew: authority may have changed
+    except IndexDamagedError:
+        projection.start_again()
+        return True
 
 
 def _tell(line: str) -> None:

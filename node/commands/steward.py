@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -264,26 +265,50 @@ def reindex(args: argparse.Namespace) -> int:
     """`reindex`: build the search index anew. Interrupted, it goes on where it was."""
     home = home_of(args)
     if is_alive(home):
-        raise HomeError("the node is running and keeps its index itself; stop it first")
-    started = home.path / "reindexing"  # there while an index is being built anew
-    if not started.exists():
-        started.touch()
-        for suffix in ("", "-wal", "-shm"):
-            home.search_path.with_name(home.search_path.name + suffix).unlink(missing_ok=True)
-    with open_reader(home) as ledger:
-        projection = Projection(home.search_path)
-        entries = ledger.arrival()
-        while projection.catch_up(ledger):
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r{projection.cursor()} of {entries}")
-        counts = projection.counts()
-    started.unlink(missing_ok=True)
+        entries, counts = _reindex_running(home)
+    else:
+        entries, counts = _reindex_stopped(home)
     malformed = counts.pop("")
     if args.json:
         print_json({"entries": entries, "records": sum(counts.values()), "malformed": malformed})
     else:
-        say(f"{entries} entries indexed: {sum(counts.values())} records, {malformed} malformed")
+        told = _("{entries} entries indexed: {records} records, {malformed} malformed")
+        say(told.format(entries=entries, records=sum(counts.values()), malformed=malformed))
     return 0
+
+
+def _reindex_running(home: Home) -> tuple[int, dict[str, int]]:
+    """The node does it; this waits."""
+    with open_node(home) as node:
+        asked = node.ask("reindex")
+        entries = int(str(asked["entries"])) if isinstance(asked, dict) else 0
+        done = -1
+        while done < entries:
+            time.sleep(0.05)
+            status = node.ask("status")
+            if isinstance(status, dict):
+                done = int(str(status["projected"]))
+            _progress(done, entries)
+    return entries, Projection(home.search_path).counts()
+
+
+def _reindex_stopped(home: Home) -> tuple[int, dict[str, int]]:
+    started = home.path / "reindexing"  # there while an index is being built anew
+    projection = Projection(home.search_path)
+    if not started.exists():
+        started.touch()
+        projection.start_again()
+    with open_reader(home) as ledger:
+        entries = ledger.arrival()
+        while projection.catch_up(ledger):
+            _progress(projection.cursor(), entries)
+    started.unlink(missing_ok=True)
+    return entries, projection.counts()
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} / {of}" + ("\n" if done >= of else ""))
 
 
 def heads(args: argparse.Namespace) -> int:
