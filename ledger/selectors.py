@@ -11,6 +11,7 @@ from typing import Final
 _ALIKE: Final = str.maketrans("АВЕКМНОРСТУХавекмнорстух", "ABEKMHOPCTYXABEKMHOPCTYX")
 _DIGITS_MIN: Final = 4
 _SOME_DIGITS: Final = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")
+_NINE_DIGITS: Final = re.compile(r"(?:\d[ ()+-]{0,3}){8}\d")
 _PHONE: Final = re.compile(
     r"(?<![\w+.,/-])(?:\+|00|8[ -]?10[ -]?)?[ ]?\(?\d{1,3}\)?(?:[ -]?\(?\d{2,4}\)?){2,4}(?![\w.,]?\d)(?!/\d)(?!\w)"
 )
@@ -46,6 +47,8 @@ def worth_a_look(text: str) -> bool:
 
 def phones(text: str) -> list[str]:
     """The phone numbers in a text, E.164, in the order of the text."""
+    if _NINE_DIGITS.search(text) is None:
+        return []
     found = (_international(match[0]) for match in _PHONE.finditer(text))
     return list(dict.fromkeys(phone for phone in found if phone is not None))
 

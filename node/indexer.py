@@ -7,6 +7,7 @@ taken. When its input ends, the daemon is gone, and it ends too. It may be kille
     python -m node.indexer HOME
 """
 
+import gc
 import os
 import sys
 from contextlib import closing
@@ -21,11 +22,13 @@ from ledger.store import load
 from node.home import open_home
 
 _NICE: Final = 5
+_GC_OBJECTS: Final = 200_000  # new ones before garbage is looked for: a batch makes many, and none in circles
 
 
 def main(path: Path) -> int:
     """Follow until the input ends; 1 on an error, which is the last line of the output."""
     os.nice(_NICE)
+    gc.set_threshold(_GC_OBJECTS)
     try:
         home = open_home(path)
         projection = Projection(home.search_path)
