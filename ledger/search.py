@@ -14,6 +14,7 @@ from typing import Final
 
 from keys.errors import FormatError, IndexDamagedError, StorageError
 from keys.signing import PublicKey
+from ledger.authority import Authority
 from ledger.document import Document, Operation
 from ledger.query import Query
 from ledger.store import Ledger
@@ -306,6 +307,19 @@ def undisputed(ledger: Ledger, entry: Entry, sizes: dict[PublicKey, int]) -> boo
         log = ledger.log(entry.key)
         sizes[entry.key] = log.size if log is not None else 0
     return entry.seq < sizes[entry.key]
+
+
+def wanted_authors(query: Query, authority: Authority) -> frozenset[bytes] | None:
+    """The keys of those whose records a query is about; None: everybody's."""
+    if not (query.units or query.agencies or query.people):
+        return None
+    return frozenset(
+        bytes(key)
+        for key, standing in authority.standings.items()
+        if (not query.units or standing.unit in query.units)
+        and (not query.agencies or standing.agency in query.agencies)
+        and (not query.people or any(name in standing.name.casefold() for name in query.people))
+    )
 
 
 # -- queries ------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 A phone becomes E.164, a plate upper-case Latin letters and digits: spaces, hyphens and brackets go, and Cyrillic
 letters that look like Latin ones become those. What is found in a text is a guess: the search index takes it beside the
-words, so that a wrong one costs little.
+words, so that a wrong one costs little. Dates, amounts, coordinates and the numbers of papers are left out all the
+same, by how their digits are grouped and by the words beside them.
 """
 
 import re
@@ -10,68 +11,154 @@ from typing import Final
 
 _ALIKE: Final = str.maketrans("АВЕКМНОРСТУХавекмнорстух", "ABEKMHOPCTYXABEKMHOPCTYX")
 _DIGITS_MIN: Final = 4
-_SOME_DIGITS: Final = re.compile(r"\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")
-_NINE_DIGITS: Final = re.compile(r"(?:\d[ ()+-]{0,3}){8}\d")
-_PHONE: Final = re.compile(
-    r"(?<![\w+.,/-])(?:\+|00|8[ -]?10[ -]?)?[ ]?\(?\d{1,3}\)?(?:[ -]?\(?\d{2,4}\)?){2,4}(?![\w.,]?\d)(?!/\d)(?!\w)"
+_GAP_MAX: Final = 7  # between two of the digits: " KG ", or " ABC " with a hyphen at each side
+_SOME_DIGITS: Final = re.compile(rf"\d(?:\D{{0,{_GAP_MAX}}}\d){{{_DIGITS_MIN - 1}}}")
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d)?)?")
+
+_SEPARATORS: Final = r" ()\u00a0\u2011\u2013-"
+_RUN: Final = re.compile(rf"(?<!\w)\+?[{_SEPARATORS}]{{0,2}}\d(?:[{_SEPARATORS}]{{0,3}}\+?\d){{8,}}(?!\w)")
+_GROUP: Final = re.compile(r"\+?\d+")
+_GROUPS_MAX: Final = 8  # 8 10 998 90 123 45 67 has seven
+_CUT_BEFORE: Final = re.compile(r"\d[.:/]|[.:/]\d+[.:/]")  # a run that goes on from a time, a date or a paper's number
+_CUT_AFTER: Final = re.compile(r"[:/.]\d|,\d{1,6}(?!\d)")
+_PAPER: Final = re.compile(  # words before a number that is no phone
+    r"(?:инн|стир|inn|stir|пинфл|жшшир|pinfl|jshshir|па[сc]порт\w*|pasport\w*|passport|деклараци\w*|deklara[tc]siya\w*"
+    r"|declaration|гтд|бюд|byud|imei|imsi|vin|№|\bno\.?|\bid)[\s:.#№-]*$",
+    re.IGNORECASE,
+)
+_CALLED: Final = re.compile(r"тел|tel|phone|моб|mob", re.IGNORECASE)  # beside which a number is a phone after all
+_LOOK_BACK: Final = 24  # characters
+_AMOUNT: Final = re.compile(  # words after a number that is no phone
+    r"\s{0,2}(?:[$€%]|(?:so.{0,2}m|sum|сум|сўм|usd|uzs|долл|dollar|руб|тенге|тонн|tonna|kg|кг|gramm?|грамм?|g|г|dona|дона"
+    r"|ta|та|шт)(?![^\W\d]))",
+    re.IGNORECASE,
 )
 _OPERATORS: Final = re.compile(  # mobile operators and the regions' area codes in Uzbekistan
     r"20|33|50|55|6[1-25-79]|7[0-9]|8[78]|9[0-57-9]"
 )
-_COUNTRIES: Final = ("998", "996", "992", "993", "7", "93", "90", "86", "98", "994", "995", "375", "380")
+_LENGTHS: Final = {  # a country's number with its code
+    "998": 12, "996": 12, "992": 12, "993": 11, "994": 12, "995": 12, "375": 12, "380": 12, "7": 11, "93": 11,
+    "90": 12, "86": 13, "98": 12, "92": 12, "91": 12,
+}  # fmt: skip
+_CODE: Final = re.compile("998|996|992|993|994|995|375|380|93|90|86|98|92|91|7")
 _NATIONAL_DIGITS: Final = 9
+_NATIONAL: Final = frozenset({(9,), (2, 7), (2, 3, 4), (2, 3, 2, 2), (2, 2, 2, 3), (3, 2, 2, 2), (2, 1, 2, 2, 2)})
+_LONG: Final = frozenset({(11,), (1, 10), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2), (1, 3, 2, 2, 3), (4, 7), (4, 3, 2, 2)})
+
 _PLATE: Final = re.compile(
     r"(?<!\w)(?:"
     r"\d{2}[ -]?[A-Z][ -]?\d{3}[ -]?[A-Z]{2}"  # Uzbekistan, a person's: 01 A 777 BC
     r"|\d{2}[ -]?\d{3}[ -]?[A-Z]{3}"  # Uzbekistan, a company's: 01 777 ABC
-    r"|\d{2}[ -]?[A-Z]{2}[ -]?\d{4}"  # older, and trailers
-    r"|[A-Z][ -]?\d{3}[ -]?[A-Z]{2}[ -]?\d{2,3}"  # Russia: A 123 BC 77
-    r"|\d{3}[ -]?[A-Z]{2,3}[ -]?\d{2}"  # Kazakhstan: 123 ABC 02
-    r"|\d{2}[ -]?KG[ -]?\d{3}[ -]?[A-Z]{2,3}"  # Kyrgyzstan
+    r"|\d{2}[ -]?\d{4}[ -]?[A-Z]{2}"  # Uzbekistan, a trailer's: 01 1234 AB
+    r"|\d{2}[ -]?[A-Z]{2}[ -]?\d{4}"  # older
+    r"|[ABEKMHOPCTYX][ -]?\d{3}[ -]?[ABEKMHOPCTYX]{2}[ -]?\d{2,3}"  # Russia: A 123 BC 77
+    r"|\d{3}[ -]?[A-Z]{2,3}[ -]?(?:0[1-9]|1\d|20)"  # Kazakhstan: 123 ABC 02
+    r"|\d{2}[ -]?KG[ -]?\d{3}[ -]?[A-Z]{2,3}|[A-Z]\d{4}[A-Z]{1,2}"  # Kyrgyzstan: 01 KG 123 ABC, and older
     r"|\d{4}[ -]?[A-Z]{2}[ -]?\d{2}"  # Tajikistan: 1234 AB 01
-    r"|[A-Z]{2}[ -]?\d{4}[ -]?[A-Z]{2}"  # Turkmenistan: AH 1234 AH
-    r"|[CDTX][ -]?\d{3}[ -]?\d{3}"  # diplomatic
+    r"|[A-Z]{2}[ -]?\d{4}[ -]?(?:AG|AH|BN|DZ|LB|MR)|[A-Z]{2}\d{4}[A-Z]{2}"  # Turkmenistan: AB 1234 AH
+    r"|(?:KBL|HRT|KDR|BLK|NGR|KDZ)[ -]?\d{4,5}"  # Afghanistan
+    r"|[DTX][ -]?\d{3}[ -]?\d{3}|C\d{6}|CMD[ -]?\d{4}|UN[ -]?\d{4}"  # diplomatic
     r")(?!\w)"
 )
-
-
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT")
+_LETTERS: Final = re.compile("[A-Z]{2,3}")
+_WORDS: Final = frozenset(  # letters that make an amount or a date of the digits beside them, not a plate
+    "KG GR MG ML KM CM MM MB GB TA USD UZS SUM SOM RUB EUR KZT PCS OF IN AT TO ON BY OR NO AND FOR THE JAN FEB MAR APR"
+    " MAY JUN JUL AUG SEP OCT NOV DEC НА KB KW BT".split()
+)
 
 
 def worth_a_look(text: str) -> bool:
     """Whether a phone or a plate may stand in a text: a cheap test that leaves out most."""
     if len(text) < _DIGITS_MIN or text.isalpha():
         return False
-    return _SOME_DIGITS.search(text) is not None and _MOMENT.match(text) is None
+    return _SOME_DIGITS.search(text) is not None and _MOMENT.fullmatch(text) is None
 
 
 def phones(text: str) -> list[str]:
-    """The phone numbers in a text, E.164, in the order of the text."""
-    if _NINE_DIGITS.search(text) is None:
+    """The phone numbers in a text, E.164, in the order of the text. Without digits about 1 us."""
+    if _SOME_DIGITS.search(text) is None:
         return []
-    found = (_international(match[0]) for match in _PHONE.finditer(text))
-    return list(dict.fromkeys(phone for phone in found if phone is not None))
+    found: dict[str, None] = {}
+    for run in _RUN.finditer(text):
+        groups: list[str] = _GROUP.findall(run[0])
+        before = text[max(0, run.start() - _LOOK_BACK) : run.start()]
+        if _PAPER.search(before) and not _CALLED.search(before):
+            continue
+        if _AMOUNT.match(text, run.end()) and groups[0][0] != "+":
+            continue
+        if _CUT_AFTER.match(text, run.end()):
+            groups.pop()
+        if _CUT_BEFORE.fullmatch(before[-2:]):
+            groups.pop(0)
+        found.update(dict.fromkeys(_in_run(groups)))
+    return list(found)
 
 
-def _international(text: str) -> str | None:
-    """The number as E.164, where it looks like one with its country, or like a national one."""
-    digits = re.sub(r"\D", "", text)
-    stripped = text.strip()
-    marked = stripped.startswith(("+", "00"))
-    if stripped.startswith("00"):
-        digits = digits[2:]
-    elif digits.startswith("810") and len(digits) > 12:
+def _in_run(groups: list[str]) -> list[str]:
+    """The phones in groups of digits that stand beside one another: the longest at each place."""
+    found = []
+    at = 0
+    while at < len(groups):
+        size = min(_GROUPS_MAX, len(groups) - at)
+        while size and (phone := _grouped(groups[at : at + size])) is None:
+            size -= 1
+        if size:
+            found.append(phone)
+        at += max(size, 1)
+    return [phone for phone in found if phone is not None]
+
+
+def _grouped(groups: list[str]) -> str | None:
+    """The number as E.164, where its country or the grouping of its digits tells a phone."""
+    digits = "".join(groups)
+    if not _NATIONAL_DIGITS <= len(digits) <= 18 or "+" in digits[1:]:
+        return None
+    if digits[0] in "+0" or (digits.startswith("810") and len(digits) > 12):
+        return _international(digits)
+    shape = tuple(map(len, groups))
+    if set(shape) == {3}:  # an amount: 901 234 567
+        return None
+    if len(digits) == _NATIONAL_DIGITS:
+        taxpayer = shape == (9,) and digits.startswith("20")  # so begin a company's taxpayer numbers
+        return None if shape not in _NATIONAL or taxpayer else _international(digits)
+    if len(digits) == 11 and digits[:2] in ("89", "79", "77") and shape not in _LONG:
+        return None
+    return _international(digits)
+
+
+def _international(digits: str) -> str | None:
+    """E.164 of digits, perhaps after a plus, that are an international number or one as dialled in Uzbekistan."""
+    marked = digits.startswith("+")
+    digits = digits.removeprefix("+")
+    if not marked and digits.startswith("00"):
+        digits, marked = digits[2:], True
+    elif not marked and digits.startswith("810") and len(digits) > 12:
         digits, marked = digits[3:], True
-    if len(digits) == _NATIONAL_DIGITS and _OPERATORS.match(digits) and not marked:
+    if marked:
+        code = _CODE.match(digits)
+        fits = len(digits) == _LENGTHS[code[0]] if code else 10 <= len(digits) <= 15 and digits[0] != "0"
+        return "+" + digits if fits else None
+    if len(digits) == _NATIONAL_DIGITS and _OPERATORS.match(digits):
         return "+998" + digits
-    known = digits.startswith(_COUNTRIES) if marked else digits.startswith(("998", "996", "992"))
-    return "+" + digits if known and 11 <= len(digits) <= 13 else None
+    if len(digits) == 12 and (digits.startswith(("992", "996")) or (digits[:3] == "998" and _OPERATORS.match(digits, 3))):
+        return "+" + digits
+    if len(digits) == 10 and digits[0] == "8" and _OPERATORS.match(digits, 1):
+        return "+998" + digits[1:]
+    if len(digits) == 11 and digits[:2] in ("89", "79", "77"):  # Russia and Kazakhstan, as dialled there or without +
+        return "+7" + digits[1:]
+    return None
 
 
 def plates(text: str) -> list[str]:
-    """The vehicle plates in a text, in the order of the text."""
-    found = (re.sub(r"[ -]", "", match) for match in _PLATE.findall(text.translate(_ALIKE).upper()))
-    return list(dict.fromkeys(found))
+    """The vehicle plates in a text, in the order of the text. Without digits about 1 us."""
+    if _SOME_DIGITS.search(text) is None:
+        return []
+    found: dict[str, None] = {}
+    for match in _PLATE.findall(text.translate(_ALIKE).upper()):
+        letters = _LETTERS.findall(match)
+        if not letters or not _WORDS.issuperset(letters):
+            found[match.replace(" ", "").replace("-", "")] = None
+    return list(found)
 
 
 def phone_key(text: str) -> str | None:
@@ -79,7 +166,8 @@ def phone_key(text: str) -> str | None:
     digits = re.sub(r"\D", "", text)
     if not _DIGITS_MIN < len(digits) <= 15 or re.search(r"[^\W\d]", text):
         return None
-    return _international(text) or "+" + digits
+    marked = "+" if text.lstrip(" (").startswith("+") else ""
+    return _international(marked + digits) or "+" + digits
 
 
 def plate_key(text: str) -> str | None:

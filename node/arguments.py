@@ -73,3 +73,9 @@ def add_fields_from(parser: argparse.ArgumentParser) -> None:
     add_passphrase(parser)
 
 
+def add_card(named: Commands, example: str) -> None:
+    """The command `card` of those who have one."""
+    summary = _("show what a card says; make it again where it is lost")
+    parser = command(named, "card", "agency:show_card", summary, example)
+    parser.add_argument("card", type=Path, metavar="FILE", help=_("a card, or the key file that it lies beside"))
+    add_passphrase(parser)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from node.arguments import Commands, Parser, add_passphrase, command, group, list_of
+from node.arguments import Commands, Parser, add_card, add_passphrase, command, group, list_of
 from node.cli_officer import add_officer_commands
 from node.words import LANGUAGES, _, noted, told_error, use
 
@@ -150,13 +150,6 @@ def _chosen(words: Sequence[str]) -> str | None:
     return None
 
 
-def _card(named: Commands, example: str) -> None:
-    summary = "show what a card says; make it again where it is lost"
-    parser = command(named, "card", "agency:show_card", summary, example)
-    parser.add_argument("card", type=Path, metavar="FILE", help="a card, or the key file that it lies beside")
-    add_passphrase(parser)
-
-
 def _agency(commands: Commands) -> None:
     named = group(commands, "agency", _("an agency's root key and card"))
     new = command(
@@ -171,7 +164,7 @@ def _agency(commands: Commands) -> None:
         "-o", "--output", metavar="DIR", type=Path, help=_("the folder to make NAME.key and NAME.card in")
     )
     add_passphrase(new, creates=True)
-    _card(named, "hamkor agency card scc.key")
+    add_card(named, "hamkor agency card scc.key")
 
     named = group(commands, "charter", _("the root of trust that the founding agencies sign"))
     draft = command(

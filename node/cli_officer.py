@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from node.arguments import Commands, add_fields_from, add_passphrase, command, group, list_of
+from node.arguments import Commands, add_card, add_fields_from, add_passphrase, command, group, list_of
 from node.words import _
 
 
@@ -49,12 +49,7 @@ def _keys(commands: Commands) -> None:
     )  # fmt: skip
     new.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     add_passphrase(new, creates=True)
-    card = command(
-        officer, "card", "agency:show_card", _("show what a card says; make it again where it is lost"),
-        "hamkor officer card tosheva.key",
-    )  # fmt: skip
-    card.add_argument("card", type=Path, metavar="FILE", help=_("a card, or the key file that it lies beside"))
-    add_passphrase(card)
+    add_card(officer, "hamkor officer card tosheva.key")
 
 
 def _write(commands: Commands) -> None:

@@ -11,7 +11,7 @@ from ledger.authority import Standing
 from ledger.document import FIELD, Document
 from ledger.projection import Projection
 from ledger.query import Query, parse_query
-from ledger.search import Hit, operation, step_operations
+from ledger.search import Hit, operation, step_operations, wanted_authors
 from ledger.store import Ledger
 from ledger.view import author_view, document_view, entry_view, history_view, short_id, summary
 from node.boards import Boards
@@ -192,16 +192,7 @@ class Desk:
     def _query(self, request: Mapping[str, Value]) -> tuple[Query, frozenset[bytes] | None]:
         words = request.get("words")
         query = parse_query(words if isinstance(words, str) else "", wall_ms())
-        if not (query.units or query.agencies or query.people):
-            return query, None
-        standings = self._ledger.authority.standings
-        return query, frozenset(
-            key
-            for key, standing in standings.items()
-            if (not query.units or standing.unit in query.units)
-            and (not query.agencies or standing.agency in query.agencies)
-            and (not query.people or any(name in standing.name.casefold() for name in query.people))
-        )
+        return query, wanted_authors(query, self._ledger.authority)
 
     def _hit_view(self, hit: Hit) -> dict[str, Value] | None:
         entry = self._ledger.entry(hit.id)

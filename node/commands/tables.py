@@ -19,6 +19,7 @@ from keys.errors import FormatError, LocalError, UsageError
 from ledger.gazetteer import centroid, region_codes, region_name, substance_name
 from ledger.projection import Projection
 from ledger.query import parse_query
+from ledger.search import wanted_authors
 from ledger.store import Ledger
 from ledger.view import author_view, document_view
 from ledger.workflow import names, position
@@ -286,14 +287,7 @@ def _standing(ledger: Ledger, projection: Projection, words: str) -> Callable[[]
     """A function that goes through the records that fit, newest first, once each time it is called."""
     now_ms = wall_ms()
     query = parse_query(words, now_ms)
-    authors = None
-    if query.units or query.agencies or query.people:
-        authors = frozenset(
-            bytes(key)
-            for key, item in ledger.authority.standings.items()
-            if (not query.units or item.unit in query.units) and (not query.agencies or item.agency in query.agencies)
-            and (not query.people or any(name in item.name.casefold() for name in query.people))
-        )  # fmt: skip
+    authors = wanted_authors(query, ledger.authority)
     if words.strip():
         ids = [hit.id for hit in projection.find(query, ROWS_MAX, now_ms=now_ms, authors=authors)]
     else:
