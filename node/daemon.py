@@ -76,6 +76,7 @@ log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+_INDEX_WAIT_S: Final = 120.0
 _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
@@ -512,11 +513,18 @@ class Driver:
             case "log" | "who" | "forks" | "prepare":
                 return self.desk.answer(request)
             case _:
-                await self._projected()
-                answer = self.desk.answer(request)
-                if request.get("op") == "show" and isinstance(answer, dict):
-                    self._looked_at(answer)
-                return answer
+                return await self._look_up(request)
+
+    async def _look_up(self, request: Request) -> Value:
+        """Answer what the index is asked, once it has what the ledger has, or nearly."""
+        exact = request.get("op") == "imported"  # what was written and is not indexed would be written again
+        await self._projected(_INDEX_WAIT_S if exact else 0.3)
+        if exact and self.projection.cursor() < self.ledger.arrival():
+            raise BusyError("the search index is far behind; ask again when it has followed (hamkor status)")
+        answer = self.desk.answer(request)
+        if request.get("op") == "show" and isinstance(answer, dict):
+            self._looked_at(answer)
+        return answer
 
     def _set_links(self, *, up: bool) -> Value:
         """Go offline, closing every link, or come back."""
@@ -527,9 +535,9 @@ class Driver:
                 self.transport.disconnect(peer, "this node goes offline")
         return {"offline": self.offline}
 
-    async def _projected(self) -> None:
+    async def _projected(self, wait_s: float = 0.3) -> None:
         """Wait, a little, until the projection has what the ledger has."""
-        with trio.move_on_after(0.3):
+        with trio.move_on_after(wait_s):
             while self.projection.cursor() < self.ledger.arrival():
                 await trio.sleep(0.005)
 

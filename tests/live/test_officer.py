@@ -619,6 +619,29 @@ def test_table_is_imported_once_with_every_refused_row_named(office: Office, tmp
     assert "1 written, 4 were here already" in office.run(0, *words, by=0)[1]
 
 
+def test_import_that_is_killed_goes_on_without_duplicates(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "map.toml").write_text(MAP)
+    rows = [f"2034-01-{number % 28 + 1:02d} 10:00,Sux,post {number},geroin,{number + 1},g" for number in range(4000)]
+    (tmp_path / "in.csv").write_text("when,dept,place,drug,qty,unit\n" + "\n".join(rows) + "\n")
+    words = ["import-csv", str(tmp_path / "in.csv"), "--type", "seizure", "--map", str(tmp_path / "map.toml")]
+    before = office.json(1, "status")["entries"]
+    reading, writing = os.pipe()
+    os.write(writing, SECRET + b"\n")
+    command = [sys.executable, "-m", "node.cli", "--home", str(office.nodes[1].home.path), *words]
+    command += ["--key", str(office.keys[3]), "--passphrase-fd", str(reading)]
+    with subprocess.Popen(command, pass_fds=[reading], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        until(lambda: office.json(1, "status")["entries"] > before, 60, "some are written")
+        process.kill()
+    os.close(reading)
+    os.close(writing)
+    answer = office.json(1, *words, by=3)
+    assert answer["written"] + answer["known"] == 4000
+    assert answer["known"] > 0
+    row = office.json(1, "stats", "--by", "month", "since:2034-01", "until:2034-01")["rows"][0]
+    assert row["count"] == 4000
+    assert row["mass_g"] == str(4000 * 4001 // 2)
+
+
 @pytest.mark.parametrize(
     ("map_", "table", "told"),
     [

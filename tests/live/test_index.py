@@ -1,0 +1,138 @@
+"""The index over time: forks that show late, steps that come early, long chains, joint events, a store put back."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ledger.projection import Projection
+from ledger.query import Query, parse_query
+from ledger.search import Total
+from protocol.entry import EntryId
+from tests.live.test_documents import OFFICERS, Book, admit, check_against_fold, dump, follow, ledger_with
+
+pytestmark = pytest.mark.live
+ITEMS = [{"substance": "opium", "form": "plant", "amount": "7.25", "unit": "kg"}]
+
+
+def totals(projection: Projection, by: str = "substance") -> list[Total]:
+    return projection.totals(by, Query(), now_ms=0)
+
+
+def test_fork_that_shows_late_takes_the_disputed_part_out_again(tmp_path: Path) -> None:
+    book = Book()
+    sound = book.record(0, "case", {"title": "sound"})
+    book.step(3, sound, "amend", {"set": {"title": "counts"}})  # officer 3 is of the same agency
+    forked_at = len(book.entries[OFFICERS[3].public])
+    book.step(3, sound, "tag", {"add": ["disputed"]})
+    lost = book.record(3, "case", {"title": "lost"})
+    ledger = ledger_with(book)
+    projection = follow(tmp_path / "search.db", ledger)
+    before = projection.document(ledger, sound)
+    assert before is not None
+    assert before[1].members("t:") != {}
+    assert projection.document(ledger, lost) is not None
+    admit(ledger, book.rival(OFFICERS[3], forked_at))
+    follow(tmp_path / "search.db", ledger)
+    after = projection.document(ledger, sound)
+    assert after is not None
+    assert (after[1].fields(), after[1].members("t:")) == ({"title": "counts"}, {})
+    assert projection.document(ledger, lost) is None
+    assert [hit.id for hit in projection.find(parse_query("lost", 0), 9, now_ms=0)] == [lost]  # kept, and found
+    check_against_fold(projection, ledger)
+    assert dump(follow(tmp_path / "new.db", ledger))["docs"] == dump(projection)["docs"]
+
+
+def test_step_that_comes_before_its_record_or_what_it_names_waits(tmp_path: Path) -> None:
+    book = Book()
+    record = book.record(0, "case", {"title": "a"})
+    first = book.step(3, record, "amend", {"set": {"title": "b"}})
+    second = book.step(0, record, "amend", {"set": {"title": "c"}}, [first])
+    third = book.step(1, record, "tag", {"add": ["x"]}, [second])
+    ledger = ledger_with(Book())
+    projection = Projection(tmp_path / "search.db")
+    order = [(1, third), (3, first), (0, second)]
+    for officer, step in order:
+        log = book.entries[OFFICERS[officer].public]
+        admit(ledger, book.part(OFFICERS[officer].public, 0, len(log)))
+        while projection.catch_up(ledger, 1):
+            continue
+        if step is not second:
+            assert projection.waiting_on(record) != []
+    assert projection.waiting_on(record) == []
+    found = projection.document(ledger, record)
+    assert found is not None
+    assert (found[1].fields(), list(found[1].members("t:"))) == ({"title": "c"}, ["x"])
+
+
+def test_ten_thousand_amendments_cost_the_last_as_much_as_the_first(tmp_path: Path) -> None:
+    book = Book()
+    record = book.record(0, "case", {"title": "0", "narrative": "x" * 300})
+    last: EntryId = record
+    for number in range(10_000):
+        last = book.step(0, record, "amend", {"set": {"title": str(number)}}, [last])
+    ledger = ledger_with(book)
+    projection = Projection(tmp_path / "search.db")
+    spent = []
+    taken = 1
+    while taken:
+        start = time.perf_counter()
+        taken = projection.catch_up(ledger, 250)
+        spent.append(time.perf_counter() - start)
+    assert len(spent) > 40
+    assert sum(sorted(spent[-9:-1])[:4]) < 4 * sum(sorted(spent[1:9])[:4])
+    found = projection.document(ledger, record)
+    assert found is not None
+    assert (found[1].fields()["title"], found[1].conflicts()) == ("9999", {})
+    assert len(found[1].to_bytes()) < 2000
+
+
+def test_joint_seizure_counts_once_when_both_agencies_have_said_so(tmp_path: Path) -> None:
+    book = Book()
+    records = [
+        book.record(officer, "seizure", {"seized_at": "2026-03-14T22:40:00+05:00", "region": "UZ-SU", "items": ITEMS})
+        for officer in (0, 1, 2)
+    ]
+    ledger = ledger_with(book)
+    path = tmp_path / "search.db"
+    projection = follow(path, ledger)
+    assert [(total.key, total.count, total.mass_g) for total in totals(projection)] == [("opium", 3, 21750)]
+
+    def say(officer: int, one: int, other: int) -> None:
+        held = len(book.entries[OFFICERS[officer].public])
+        link = {"to": records[other].hex(), "relation": "same_event"}
+        book.step(officer, records[one], "link", link)
+        admit(ledger, book.part(OFFICERS[officer].public, held, held + 1))
+        follow(path, ledger)
+
+    say(0, 0, 1)
+    groups, possible = projection.same_events()
+    assert (groups, len(possible), totals(projection)[0].count) == ([], 1, 3)
+    say(2, 0, 1)  # a third agency's word makes nothing sure
+    assert projection.same_events()[0] == []
+    say(1, 1, 0)
+    assert projection.same_events() == ([frozenset(records[:2])], [])
+    assert totals(projection)[0].count == 2
+    say(1, 1, 2)
+    say(2, 1, 2)  # a group grows through what its members share
+    assert projection.same_events()[0] == [frozenset(records)]
+    for by in ("substance", "region", "month", "agency"):
+        assert [(total.count, total.mass_g) for total in totals(projection, by)] == [(1, 7250)]
+    held = len(book.entries[OFFICERS[0].public])
+    book.step(0, records[0], "retract", {"reason": "never was"})
+    admit(ledger, book.part(OFFICERS[0].public, held, held + 1))
+    follow(path, ledger)
+    assert totals(projection)[0].count == 1  # another of the group stands for it
+
+
+def test_index_of_a_store_that_was_put_back_is_built_anew(tmp_path: Path) -> None:
+    book = Book()
+    record = book.record(0, "case", {"title": "both"})
+    old = ledger_with(book)
+    later = book.record(0, "case", {"title": "later"})
+    path = tmp_path / "search.db"
+    projection = follow(path, ledger_with(book))
+    assert [hit.id for hit in projection.find(parse_query("type:case", 0), 9, now_ms=0)] == [later, record]
+    follow(path, old)
+    assert [hit.id for hit in projection.find(parse_query("type:case", 0), 9, now_ms=0)] == [record]
+    assert dump(projection) == dump(follow(tmp_path / "new.db", old))
