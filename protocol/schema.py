@@ -158,5 +158,5 @@ def _told(error: ValidationError, what: str) -> Iterator[Problem]:
             bound = f"{error.validator} {rule}"
             values = {"field": where, "value": value, "expected": expected or bound}
             if error.validator in ("minItems", "maxItems", "minimum", "maximum", "minLength", "maxLength"):
-                values["expected"] = f"{expected} ({bound})"
+                values["expected"] = f"{expected} ({bound})".strip()
             yield Problem(where, "{field}: {value} does not fit; expected: {expected}", values)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from keys.errors import UsageError
-from ledger.workflow import decimal
+from ledger.workflow import decimal, time_ms
 from node.client import open_node
+from node.clock import wall_ms
 from node.commands.common import home_of
 from node.commands.fields import parse_fields
 from node.commands.reading import answer_map, answer_rows, tell_missing, tell_nothing
 from node.commands.writing import target_of, write_record, write_step
+from node.filling import local_time
 from node.render import note, print_json, red, say, span, table, when, who_of
 from node.words import _
 from protocol.codec import Value
@@ -241,6 +243,11 @@ def op_add(args: argparse.Namespace) -> int:
         area={"point": {"latitude": latitude.strip(), "longitude": longitude.strip()}, "radius_m": args.radius},
         participants=list(args.participant),
     )  # fmt: skip
+    now_ms = wall_ms()
+    begin, end = (time_ms(local_time(text, now_ms)) for text in (args.from_time, args.to_time))
+    if begin is not None and end is not None and end < begin:
+        raise UsageError(_("the operation ends before it begins: {begin} – {end}").format(
+            begin=args.from_time, end=args.to_time))  # fmt: skip
     status = write_record(args, "operation", fields)
     if not args.json:
         op_list(argparse.Namespace(**{**vars(args), "all": False}))

@@ -433,6 +433,10 @@ def test_operations_that_meet_are_told_to_both_and_absence_is_unknown_while_a_no
     far = office.run(0, "op", "add", "--kind", "search", "--at", "41.3,69.2", *window, "--unit", "unit-9", by=0)
     assert far[0] == 0
     assert office.json(0, "op", "list")["rows"][0]["meets"] == []
+    turned = ("--from", "2036-03-15", "--to", "2036-03-14 06:00", "--radius", "2", "--at", "41,69", "--kind", "search")
+    assert "RFC 3339" in office.run(0, "op", "add", *turned, by=0)[2]  # a day is no time
+    turned = ("--from", "2036-03-15 10:00", *turned[2:])
+    assert "ends before it begins" in office.run(0, "op", "add", *turned, by=0)[2]
     assert "LATITUDE,LONGITUDE" in office.run(0, "op", "add", "--kind", "search", "--at", "x", *window, by=0)[2]
 
 
