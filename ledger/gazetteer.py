@@ -3,22 +3,45 @@
 A **concept** is what a name stands for: a region's ISO 3166-2 code, a place within one ("UZ-SU/termiz"), a drug's
 code word, a country's ISO 3166-1 code. One name may stand for several: Toshkent is a city and a region. Names are
 compared folded (`ledger/folding.py`), so each spelling that folds to another need not be listed.
+
+Each word of a name and of a text is brought to one form before they are compared: words for a region, a city, a
+district and a post, in any language, become one word each; Russian adjectives lose their endings (Термезский,
+термезской); and a word that is then in no name is tried without the endings of Uzbek cases and Russian nouns.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import product
 from typing import Any, Final
 
-from ledger.folding import fold, words_of
+from ledger.folding import coarse, fold, words_of
 
 _WORDS_MAX: Final = 5  # in one name
-_STEM_MIN: Final = 5  # letters that are left of a word before an ending is taken off
-_ENDINGS: Final = (  # Uzbek cases; endings of Russian adjectives and nouns, folded
-    "dagi", "ning", "dan", "ga", "da", "ni", "skogo", "skomu", "skoy", "skuyu", "skom", "skim", "om", "oy", "e", "i",
-    "u", "a",
+_WORD_MIN: Final = 5  # letters of a word from which an ending is taken off
+_LETTERS_MAX: Final = 40  # of a word whose form is remembered
+_FORMS_MAX: Final = 1 << 16  # words whose form is remembered
+_COARSE_MIN: Final = 5  # letters of a name that is compared coarsely
+_UZBEK: Final = ("dagi", "gacha", "ning", "dan", "ga", "ka", "qa", "da", "ni", "lik")  # cases, folded
+_RUSSIAN: Final = ("oy", "om", "ey", "em", "ov", "yu", "ye", "ya", "a", "e", "i", "u")  # cases of nouns, folded
+_LEFT_MIN: Final = {**dict.fromkeys(_UZBEK, 3), **dict.fromkeys(_RUSSIAN, 4)}  # letters left without the ending
+_ADJECTIVE: Final = tuple(
+    "sk" + ending
+    for ending in ("aya", "iy", "oy", "uyu", "ogo", "omu", "om", "im", "oye", "iye", "ix")
 )  # fmt: skip
+_KINDS: Final = {  # folded word -> the word that stands for all of its kind
+    word: kind
+    for kind, words in {
+        "oblast": "viloyati viloyat vil oblast oblasti oblastyu obl region province",
+        "gorod": "shahri shahar sh gorod goroda gorode gorodu g city",
+        "rayon": "tumani tuman tum rayon rayona rayone rayonu rayonom district",
+        "post": "posti post posta poste postu checkpoint",
+    }.items()
+    for word in words.split()
+}
+_LANGUAGES: Final = ("uz", "uz_cyrl", "ru", "en")
+_NEVER_ALONE: Final = frozenset({"other"})  # a code word for what has no name: no text means it
 
 
 @cache
@@ -28,72 +51,119 @@ def _tables() -> dict[str, dict[str, Any]]:
     return tables
 
 
+def _spellings(entry: dict[str, Any]) -> list[str]:
+    return [*(entry[language] for language in _LANGUAGES if language in entry), *entry.get("also", ())]
+
+
+def _split(name: str) -> tuple[str, ...]:
+    """The words of a name, each in its form."""
+    return tuple(_plain(word) for word in words_of(fold(name)))
+
+
+def _plain(word: str) -> str:
+    """The form of a word of a name: its kind, an adjective without its ending, or the word itself."""
+    if word.endswith(_ADJECTIVE):
+        at = word.rindex("sk")
+        return word[: at + 2] if at >= 3 else word
+    return _KINDS.get(word, word)
+
+
+_Names = dict[str, dict[tuple[str, ...], tuple[str, ...]]]
+
+
 @cache
-def _names() -> dict[str, dict[tuple[str, ...], tuple[str, ...]]]:
+def _names() -> _Names:
     """First word -> the words of each name that begins with it -> its concepts."""
     found: dict[tuple[str, ...], set[str]] = {}
     for code, entry in _tables()["regions"].items():
-        for name in (entry["uz"], entry["uz_cyrl"], entry["ru"], entry["en"], *entry["also"]):
-            found.setdefault(_split(name), set()).add(code)
-        found.setdefault((_split(entry["ru"])[0],), set()).add(code)  # the adjective alone; never "gorod"
-    found.pop(("gorod",), None)
-    found.pop(("respublika",), None)
+        for words in map(_split, _spellings(entry)):
+            found.setdefault(words, set()).add(code)
+            if len(words) == 2 and words[0].endswith("sk"):  # the adjective alone
+                found.setdefault(words[:1], set()).add(code)
+    of_regions = frozenset(found)
     for table in ("places", "countries"):
         for concept, entry in _tables()[table].items():
-            for name in (entry[language] for language in ("uz", "ru", "en") if language in entry):
-                found.setdefault(_split(name), set()).add(concept)
+            for words in map(_split, _spellings(entry)):
+                found.setdefault(words, set()).add(concept)
+                if len(words) == 2 and words[0].endswith("sk") and words[:1] not in of_regions:
+                    found.setdefault(words[:1], set()).add(concept)
     for concept, entry in _tables()["substances"].items():
-        for name in (entry["uz"], entry["ru"], entry["en"], *entry["also"]):
-            found.setdefault(_split(name), set()).add(concept)
-    table_: dict[str, dict[tuple[str, ...], tuple[str, ...]]] = {}
+        for words in map(_split, _spellings(entry)):
+            if concept not in _NEVER_ALONE:
+                found.setdefault(words, set()).add(concept)
+    table_: _Names = {}
     for words, concepts_ in found.items():
         table_.setdefault(words[0], {})[words] = tuple(sorted(concepts_))
     return table_
 
 
-def _split(name: str) -> tuple[str, ...]:
-    return tuple(words_of(fold(name)))
+class _Forms(dict[str, str | None]):
+    """Word -> its form where some name has that, or None; filled as words come, since they come again."""
+
+    def __missing__(self, word: str) -> str | None:
+        if not word.isalpha() or len(word) > _LETTERS_MAX:  # no name has digits in it
+            return None
+        if len(self) >= _FORMS_MAX:
+            self.clear()
+        self[word] = found = _form(word)
+        return found
 
 
-def concepts(words: Sequence[str]) -> list[str]:
-    """The concepts whose names stand among folded words (`words_of`), the longest at each place. About 3 us for 40."""
+_FORMS: Final = _Forms()
+
+
+@cache
+def _vocabulary() -> frozenset[str]:
+    return frozenset(word for names in _names().values() for words in names for word in words)
+
+
+def _form(word: str) -> str | None:
+    known = _vocabulary()
+    plain = _plain(word)
+    if plain in known:
+        return plain
+    if len(word) < _WORD_MIN:
+        return None
+    for left in _without_endings(word):
+        plain = _plain(left)
+        if plain in known:
+            return plain
+    return None
+
+
+def _without_endings(word: str) -> Iterable[str]:
+    """What may be left of a word of a text without one ending, the likeliest first."""
+    for ending, least in _LEFT_MIN.items():
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) >= least:
+            yield stem
+    for ending in _RUSSIAN:
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) >= _LEFT_MIN[ending]:
+            yield from (stem + nominative for nominative in ("a", "ya", "i"))
+
+
+def concepts(words: str | Sequence[str]) -> list[str]:
+    """The concepts whose names stand in a folded text or among its words (`words_of`), the longest name at each place.
+
+    Sorted, none twice. Costs about 2 us for 40 words, and 3 us more to split them.
+    """
+    forms = list(map(_FORMS.__getitem__, words_of(words) if isinstance(words, str) else words))
+    if not any(forms):
+        return []
     names = _names()
     found: set[str] = set()
-    at = 0
-    starts = [_first(word) if word.isalpha() else None for word in words]  # no name has digits in it
-    if not any(starts):
-        return []
-    while at < len(words):
-        first = starts[at]
-        if first is None:
-            at += 1
+    after = 0  # where the last name ended
+    for at, form in enumerate(forms):
+        if form is None or at < after or (here := names.get(form)) is None:
             continue
-        here = names[first]
-        step = 1
-        for size in range(min(_WORDS_MAX, len(words) - at), 0, -1):
-            known = here.get((first, *words[at + 1 : at + size]))
+        for size in range(min(_WORDS_MAX, len(forms) - at), 0, -1):
+            known = here.get(tuple(forms[at : at + size]))  # type: ignore[arg-type]  # None is in no name
             if known is not None:
                 found.update(known)
-                step = size
+                after = at + size
                 break
-        at += step
     return sorted(found)
-
-
-@lru_cache(1 << 16)
-def _first(word: str) -> str | None:
-    """The word, or what is left of it without an ending, with which some name begins."""
-    names = _names()
-    if word in names:
-        return word
-    for ending in _ENDINGS:
-        stem = word.removesuffix(ending)
-        if stem == word or len(stem) < _STEM_MIN:
-            continue
-        for whole in (stem, stem + "a", stem + "skaya"):
-            if whole in names:
-                return whole
-    return None
 
 
 @lru_cache(1 << 12)
@@ -106,19 +176,30 @@ def concept_token(concept: str) -> str:
 def _by_name(table: str) -> dict[tuple[str, ...], set[str]]:
     found: dict[tuple[str, ...], set[str]] = {}
     for code, entry in _tables()[table].items():
-        if isinstance(entry, list):
-            given = entry
-        else:
-            languages = (language for language in ("uz", "uz_cyrl", "ru", "en") if language in entry)
-            given = [*(entry[language] for language in languages), *entry.get("also", ())]
-        for name in (code, *given):
+        for name in (code, *(entry if isinstance(entry, list) else _spellings(entry))):
             found.setdefault(_split(name), set()).add(code)
     return found
 
 
+@cache
+def _by_coarse_name(table: str) -> dict[tuple[str, ...], set[str]]:
+    found: dict[tuple[str, ...], set[str]] = {}
+    for words, codes in _by_name(table).items():
+        found.setdefault(tuple(map(coarse, words)), set()).update(codes)
+    return found
+
+
 def _one(table: str, text: str) -> str | None:
-    found = _by_name(table).get(_split(text), set())
-    return next(iter(found)) if len(found) == 1 else None
+    """The only entry of that name: as it is written, else inflected, else (a longer one) in its coarse form."""
+    words = _split(text)
+    if not words or len(words) > _WORDS_MAX:
+        return None
+    found = _by_name(table).get(words)
+    if found is None and sum(map(len, words)) >= _COARSE_MIN:
+        forms = [(_FORMS[word] or word,) for word in words]
+        found = next((_by_name(table)[form] for form in product(*forms) if form in _by_name(table)), None)
+        found = found or _by_coarse_name(table).get(tuple(map(coarse, words)))
+    return next(iter(found)) if found is not None and len(found) == 1 else None
 
 
 def region_of(text: str) -> str | None:
@@ -130,8 +211,10 @@ def region_of(text: str) -> str | None:
 
 
 def _adjective(text: str) -> str | None:
-    found = {concept for concept in concepts(_split(text)) if concept in _tables()["regions"]}
-    return next(iter(found)) if len(found) == 1 and len(_split(text)) == 1 else None
+    """The region of which a single word is the adjective."""
+    words = _split(text)
+    found = _names().get(words[0], {}).get(words, ()) if len(words) == 1 else ()
+    return found[0] if len(found) == 1 and found[0] in _tables()["regions"] else None
 
 
 def substance_of(text: str) -> str | None:

@@ -16,10 +16,11 @@ _SOME_DIGITS: Final = re.compile(rf"\d(?:\D{{0,{_GAP_MAX}}}\d){{{_DIGITS_MIN - 1
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d)?)?")
 
 _SEPARATORS: Final = r" ()\u00a0\u2011\u2013-"
-_RUN: Final = re.compile(rf"(?<!\w)\+?[{_SEPARATORS}]{{0,2}}\d(?:[{_SEPARATORS}]{{0,3}}\+?\d){{8,}}(?!\w)")
+_RUN: Final = re.compile(rf"(?<!\w)\d(?:[{_SEPARATORS}]{{0,3}}\+?\d){{8,}}(?!\w)")
+_PLUS: Final = re.compile(rf"\+[{_SEPARATORS}]{{0,2}}\Z")  # before a run
 _GROUP: Final = re.compile(r"\+?\d+")
 _GROUPS_MAX: Final = 8  # 8 10 998 90 123 45 67 has seven
-_CUT_BEFORE: Final = re.compile(r"\d[.:/]|[.:/]\d+[.:/]")  # a run that goes on from a time, a date or a paper's number
+_CUT_BEFORE: Final = re.compile(r"\d[.:/]|\w-")  # a run that goes on from a time, a date or the number of a paper
 _CUT_AFTER: Final = re.compile(r"[:/.]\d|,\d{1,6}(?!\d)")
 _PAPER: Final = re.compile(  # words before a number that is no phone
     r"(?:инн|стир|inn|stir|пинфл|жшшир|pinfl|jshshir|па[сc]порт\w*|pasport\w*|passport|деклараци\w*|deklara[tc]siya\w*"
@@ -43,7 +44,7 @@ _LENGTHS: Final = {  # a country's number with its code
 _CODE: Final = re.compile("998|996|992|993|994|995|375|380|93|90|86|98|92|91|7")
 _NATIONAL_DIGITS: Final = 9
 _NATIONAL: Final = frozenset({(9,), (2, 7), (2, 3, 4), (2, 3, 2, 2), (2, 2, 2, 3), (3, 2, 2, 2), (2, 1, 2, 2, 2)})
-_LONG: Final = frozenset({(11,), (1, 10), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2), (1, 3, 2, 2, 3), (4, 7), (4, 3, 2, 2)})
+_LONG: Final = frozenset({(11,), (1, 10), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2), (1, 3, 2, 2, 3), (4, 3, 2, 2)})
 
 _PLATE: Final = re.compile(
     r"(?<!\w)(?:"
@@ -60,11 +61,14 @@ _PLATE: Final = re.compile(
     r"|[DTX][ -]?\d{3}[ -]?\d{3}|C\d{6}|CMD[ -]?\d{4}|UN[ -]?\d{4}"  # diplomatic
     r")(?!\w)"
 )
-_LETTERS: Final = re.compile("[A-Z]{2,3}")
-_WORDS: Final = frozenset(  # letters that make an amount or a date of the digits beside them, not a plate
-    "KG GR MG ML KM CM MM MB GB TA USD UZS SUM SOM RUB EUR KZT PCS OF IN AT TO ON BY OR NO AND FOR THE JAN FEB MAR APR"
-    " MAY JUN JUL AUG SEP OCT NOV DEC НА KB KW BT".split()
-)
+_LETTERS: Final = re.compile("[A-Z]+")
+_WORDS: Final = frozenset(  # the only letters in an amount or a date, which is no plate
+    {
+        "KG", "GR", "MG", "ML", "KM", "CM", "MM", "MB", "GB", "TA", "USD", "UZS", "SUM", "SOM", "RUB", "EUR", "KZT",
+        "PCS", "OF", "IN", "AT", "TO", "ON", "BY", "OR", "NO", "AND", "FOR", "THE", "HA", "OT", "CO", "HE", "JAN",
+        "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
+    }
+)  # fmt: skip
 
 
 def worth_a_look(text: str) -> bool:
@@ -84,12 +88,14 @@ def phones(text: str) -> list[str]:
         before = text[max(0, run.start() - _LOOK_BACK) : run.start()]
         if _PAPER.search(before) and not _CALLED.search(before):
             continue
-        if _AMOUNT.match(text, run.end()) and groups[0][0] != "+":
+        if _PLUS.search(before):
+            groups[0] = "+" + groups[0]
+        elif _AMOUNT.match(text, run.end()):
             continue
+        elif _CUT_BEFORE.fullmatch(before[-2:]):
+            groups.pop(0)
         if _CUT_AFTER.match(text, run.end()):
             groups.pop()
-        if _CUT_BEFORE.fullmatch(before[-2:]):
-            groups.pop(0)
         found.update(dict.fromkeys(_in_run(groups)))
     return list(found)
 
@@ -140,8 +146,8 @@ def _international(digits: str) -> str | None:
         return "+" + digits if fits else None
     if len(digits) == _NATIONAL_DIGITS and _OPERATORS.match(digits):
         return "+998" + digits
-    if len(digits) == 12 and (digits.startswith(("992", "996")) or (digits[:3] == "998" and _OPERATORS.match(digits, 3))):
-        return "+" + digits
+    if len(digits) == 12 and digits.startswith(("992", "996", "998")):
+        return "+" + digits if digits[2] != "8" or _OPERATORS.match(digits, 3) else None
     if len(digits) == 10 and digits[0] == "8" and _OPERATORS.match(digits, 1):
         return "+998" + digits[1:]
     if len(digits) == 11 and digits[:2] in ("89", "79", "77"):  # Russia and Kazakhstan, as dialled there or without +
@@ -155,8 +161,7 @@ def plates(text: str) -> list[str]:
         return []
     found: dict[str, None] = {}
     for match in _PLATE.findall(text.translate(_ALIKE).upper()):
-        letters = _LETTERS.findall(match)
-        if not letters or not _WORDS.issuperset(letters):
+        if not _WORDS.issuperset(_LETTERS.findall(match)):
             found[match.replace(" ", "").replace("-", "")] = None
     return list(found)
 
