@@ -139,6 +139,7 @@ def document_view(ledger: Ledger, document: Document) -> dict[str, Value]:
             for values in document.members(FILE).values()
         ],
         "retracted": document.retracted,
+        "left_out": document.left_out,
         "summary": summary(document.fields()),
     }
 

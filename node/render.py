@@ -168,6 +168,9 @@ def entry_page(entry: Mapping[str, Any], indent: str = "") -> None:
     for step in entry.get("steps") or ():
         say()
         entry_page(step, indent + "    ")
+    if entry.get("left_out"):
+        told = _("{count} steps have no effect: their agency keeps too much standing in this record")
+        _write(indent + "  " + red(told.format(count=entry["left_out"])))
     for item in entry.get("waiting") or ():
         waits = _("step {id} waits for entry {other}, which is not here")
         say(f"{indent}  " + waits.format(id=item["step"][:10], other=item["for"][:10]))
