@@ -206,6 +206,19 @@ def write(
     return ids
 
 
+def resubmit(node: Node, public: PublicKey, key_path: Path, kind: str) -> None:
+    """Hand in what an earlier command with this key signed and could not. Raises as `write` does.
+
+    Whoever decides by what the ledger holds what to write next calls this first.
+    """
+    with _alone(key_path):
+        mark = Mark.open(mark_path(key_path), public)
+        place, _, _ = _prepare(node, public, kind)
+        if mark.check(place.seq, place.prev) == "resubmit":
+            for run in pending_runs(mark):
+                node.submit(run)
+
+
 def batch_size(drafts: Sequence[Draft]) -> int:
     """How many of `drafts` go into one batch: one at least, then as many as fit in FRAME_BYTES_TARGET.
 

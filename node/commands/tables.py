@@ -23,7 +23,7 @@ from ledger.search import wanted_authors
 from ledger.store import Ledger
 from ledger.view import author_view, document_view
 from ledger.workflow import names, position
-from node.client import open_node
+from node.client import open_node, resubmit
 from node.clock import wall_ms
 from node.commands.common import home_of
 from node.commands.exporting import open_reader
@@ -122,7 +122,10 @@ def import_csv(args: argparse.Namespace) -> int:
 def _known(args: argparse.Namespace, ids: list[str]) -> set[str]:
     """Which of these were imported before."""
     found: set[str] = set()
+    path, owner = key_of(args)
     with open_node(home_of(args)) as node:
+        if not args.dry_run:
+            resubmit(node, owner.public, path, "record")  # what was signed before a crash counts as imported
         for start in range(0, len(ids), _ASK_AT_ONCE):
             part: list[Value] = list(ids[start : start + _ASK_AT_ONCE])
             answer = node.ask("imported", ids=part)

@@ -16,8 +16,12 @@ from typing import Any
 
 import pytest
 
+from keys.errors import BusyError
 from keys.keyfile import KeyOwner, create_key_file
 from node.cli import main
+from node.client import _Daemon
+from protocol.codec import Value
+from protocol.frame import Run
 from protocol.schema import type_names
 from tests.cluster import CHEAP, Cluster, Node, until
 
@@ -621,6 +625,30 @@ def test_table_is_imported_once_with_every_refused_row_named(office: Office, tmp
     more = CSV.replace("nonsense", "2033-01-03 10:00")
     (tmp_path / "in.csv").write_text(more)
     assert "1 written, 4 were here already" in office.run(0, *words, by=0)[1]
+
+
+def test_rows_that_were_signed_and_not_handed_in_are_not_written_twice(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "map.toml").write_text(MAP)
+    rows = [f"2032-02-01 10:00,Sux,post {number},geroin,{number + 1},g" for number in range(1200)]
+    (tmp_path / "in.csv").write_text("when,dept,place,drug,qty,unit\n" + "\n".join(rows) + "\n")
+    words = ["import-csv", tmp_path / "in.csv", "--type", "seizure", "--map", tmp_path / "map.toml"]
+    submit, calls = _Daemon.submit, []
+
+    def cut(self: _Daemon, run: Run) -> Value:
+        calls.append(run)
+        if len(calls) == 2:
+            raise BusyError("the link to the node is cut")
+        return submit(self, run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Daemon, "submit", cut)
+        assert office.run(1, *words, by=1)[0] == 7
+    answer = office.json(1, *words, by=1)
+    assert (answer["known"], answer["written"]) == (1000, 200)
+    row = office.json(1, "stats", "--by", "month", "since:2032-02", "until:2032-02")["rows"][0]
+    assert row["count"] == 1200
 
 
 def test_import_that_is_killed_goes_on_without_duplicates(office: Office, tmp_path: Path) -> None:
