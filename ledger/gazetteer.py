@@ -13,23 +13,22 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from importlib import resources
-from itertools import product
 from typing import Any, Final
 
 from ledger.folding import coarse, fold, words_of
 
 _WORDS_MAX: Final = 5  # in one name
 _WORD_MIN: Final = 5  # letters of a word from which an ending is taken off
+_APART: Final = {at: " " for at in range(128) if not chr(at).isalnum()}  # what parts ASCII words
 _LETTERS_MAX: Final = 40  # of a word whose form is remembered
 _FORMS_MAX: Final = 1 << 16  # words whose form is remembered
 _COARSE_MIN: Final = 5  # letters of a name that is compared coarsely
 _UZBEK: Final = ("dagi", "gacha", "ning", "dan", "ga", "ka", "qa", "da", "ni", "lik")  # cases, folded
 _RUSSIAN: Final = ("oy", "om", "ey", "em", "ov", "yu", "ye", "ya", "a", "e", "i", "u")  # cases of nouns, folded
-_LEFT_MIN: Final = {**dict.fromkeys(_UZBEK, 3), **dict.fromkeys(_RUSSIAN, 4)}  # letters left without the ending
+_LEFT_MIN: Final = {**dict.fromkeys(_UZBEK, 4), **dict.fromkeys(_RUSSIAN, 5)}  # letters left without the ending
 _ADJECTIVE: Final = tuple(
-    "sk" + ending
-    for ending in ("aya", "iy", "oy", "uyu", "ogo", "omu", "om", "im", "oye", "iye", "ix")
-)  # fmt: skip
+    "sk" + ending for ending in ("aya", "iy", "oy", "uyu", "ogo", "omu", "om", "im", "oye", "oe", "iye", "ie", "ix")
+)
 _KINDS: Final = {  # folded word -> the word that stands for all of its kind
     word: kind
     for kind, words in {
@@ -68,7 +67,7 @@ def _plain(word: str) -> str:
     return _KINDS.get(word, word)
 
 
-_Names = dict[str, dict[tuple[str, ...], tuple[str, ...]]]
+_Names = dict[str, dict[tuple[str | None, ...], tuple[str, ...]]]  # no name has None in it; a text's forms may
 
 
 @cache
@@ -80,13 +79,15 @@ def _names() -> _Names:
             found.setdefault(words, set()).add(code)
             if len(words) == 2 and words[0].endswith("sk"):  # the adjective alone
                 found.setdefault(words[:1], set()).add(code)
-    of_regions = frozenset(found)
-    for table in ("places", "countries"):
-        for concept, entry in _tables()[table].items():
-            for words in map(_split, _spellings(entry)):
-                found.setdefault(words, set()).add(concept)
-                if len(words) == 2 and words[0].endswith("sk") and words[:1] not in of_regions:
-                    found.setdefault(words[:1], set()).add(concept)
+    for concept, entry in _tables()["countries"].items():
+        for words in map(_split, _spellings(entry)):
+            found.setdefault(words, set()).add(concept)
+    larger = frozenset(found)  # whose adjectives no place within has for its own
+    for concept, entry in _tables()["places"].items():
+        for words in map(_split, _spellings(entry)):
+            found.setdefault(words, set()).add(concept)
+            if len(words) == 2 and words[0].endswith("sk") and words[:1] not in larger:
+                found.setdefault(words[:1], set()).add(concept)
     for concept, entry in _tables()["substances"].items():
         for words in map(_split, _spellings(entry)):
             if concept not in _NEVER_ALONE:
@@ -95,6 +96,12 @@ def _names() -> _Names:
     for words, concepts_ in found.items():
         table_.setdefault(words[0], {})[words] = tuple(sorted(concepts_))
     return table_
+
+
+@cache
+def _longest() -> dict[str, int]:
+    """First word -> how many words the longest name has that begins with it."""
+    return {first: max(map(len, names)) for first, names in _names().items()}
 
 
 class _Forms(dict[str, str | None]):
@@ -114,7 +121,7 @@ _FORMS: Final = _Forms()
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    return frozenset(word for names in _names().values() for words in names for word in words)
+    return frozenset(word for names in _names().values() for words in names for word in words if word is not None)
 
 
 def _form(word: str) -> str | None:
@@ -146,19 +153,21 @@ def _without_endings(word: str) -> Iterable[str]:
 def concepts(words: str | Sequence[str]) -> list[str]:
     """The concepts whose names stand in a folded text or among its words (`words_of`), the longest name at each place.
 
-    Sorted, none twice. Costs about 2 us for 40 words, and 3 us more to split them.
+    Sorted, none twice. Costs about 2 us for 40 words, and 2 us more to split them.
     """
-    forms = list(map(_FORMS.__getitem__, words_of(words) if isinstance(words, str) else words))
+    if isinstance(words, str):
+        words = words.translate(_APART).split() if words.isascii() else words_of(words)
+    forms = list(map(_FORMS.__getitem__, words))
     if not any(forms):
         return []
     names = _names()
     found: set[str] = set()
     after = 0  # where the last name ended
-    for at, form in enumerate(forms):
-        if form is None or at < after or (here := names.get(form)) is None:
+    for at in [at for at, form in enumerate(forms) if form]:
+        if at < after or (here := names.get(forms[at] or "")) is None:
             continue
-        for size in range(min(_WORDS_MAX, len(forms) - at), 0, -1):
-            known = here.get(tuple(forms[at : at + size]))  # type: ignore[arg-type]  # None is in no name
+        for size in range(_longest()[forms[at] or ""], 0, -1):
+            known = here.get(tuple(forms[at : at + size]))
             if known is not None:
                 found.update(known)
                 after = at + size
@@ -196,8 +205,7 @@ def _one(table: str, text: str) -> str | None:
         return None
     found = _by_name(table).get(words)
     if found is None and sum(map(len, words)) >= _COARSE_MIN:
-        forms = [(_FORMS[word] or word,) for word in words]
-        found = next((_by_name(table)[form] for form in product(*forms) if form in _by_name(table)), None)
+        found = _by_name(table).get(tuple(_FORMS[word] or word for word in words))
         found = found or _by_coarse_name(table).get(tuple(map(coarse, words)))
     return next(iter(found)) if found is not None and len(found) == 1 else None
 

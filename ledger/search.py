@@ -156,10 +156,10 @@ class Search:
         return counts
 
     def imported(self, import_ids: Iterable[str]) -> set[str]:
-        """Which of these import ids records here have."""
+        """Which of these import ids, of letters and digits, records here have."""
         with self.connection() as db:
             sql = "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1"
-            words = {known: '"zqi' + known.replace('"', "") + '"' for known in import_ids}
+            words = {known: f'"zqi{known}"' for known in import_ids if known.isalnum()}
             return {known for known, word in words.items() if db.execute(sql, (word,)).fetchone()}
 
     # -- counting ---------------------------------------------------------------------------------

@@ -43,7 +43,9 @@ _LENGTHS: Final = {  # a country's number with its code
 }  # fmt: skip
 _CODE: Final = re.compile("998|996|992|993|994|995|375|380|93|90|86|98|92|91|7")
 _NATIONAL_DIGITS: Final = 9
-_NATIONAL: Final = frozenset({(9,), (2, 7), (2, 3, 4), (2, 3, 2, 2), (2, 2, 2, 3), (3, 2, 2, 2), (2, 1, 2, 2, 2)})
+_NATIONAL: Final = frozenset(  # 90 123 45 67, with any of the spaces left out, and 90 12 34 567
+    {(9,), (2, 7), (5, 4), (7, 2), (2, 3, 4), (2, 5, 2), (5, 2, 2), (2, 3, 2, 2), (2, 2, 2, 3)}
+)
 _LONG: Final = frozenset({(11,), (1, 10), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2), (1, 3, 2, 2, 3), (4, 3, 2, 2)})
 
 _PLATE: Final = re.compile(
