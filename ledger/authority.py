@@ -1,20 +1,23 @@
-"""Who may write, as a pure function of the set of acts (SPEC.md 4.4).
+"""Who may write, and up to which entry, as a pure function of the set of acts (SPEC.md 4.4).
 
-Authority is read rank by rank from the top: the charter names the agencies' root keys; a root key certifies
-admins, nodes and officers of its own agency; an admin certifies nodes and officers of its own agency. An act
-by anybody else, or about another agency, has no effect; it stays in its log and is shown.
+Authority is read rank by rank from the top, and what one rank has cut is final before the next is read: the council
+(ledger/council.py) says which agencies there are and under which root keys; a root key certifies and revokes admins,
+nodes and officers of its own agency; an admin certifies and revokes nodes and officers of its own agency. An act by
+anybody else, about another agency, or after its signer's cutoff has no effect; it stays in its log and is shown.
 
-Where several valid acts speak of one key or unit, the certifier of higher rank decides, then the smaller
-certifier key, then the later act in its log. So the order in which acts arrive never matters.
+Where several acts certify one key or name one unit, the signer of higher rank decides, then the smaller key, then
+the later act in its log. Of several cutoffs of one key the lowest counts, and nothing lifts one. So the order in
+which acts arrive never matters.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
-from protocol.acts import Act, Certify, Unit, parse_act
+from ledger.council import ActEntry, Council, decide, lower, spares
+from protocol.acts import Act, Certify, Cutoff, Revoke, Unit, parse_act
 from protocol.charter import Charter
 from protocol.entry import EntryId
 
@@ -23,18 +26,18 @@ _MAY_CERTIFY: Final = {"agency": frozenset({"admin", "node", "officer"}), "admin
 
 
 @dataclass(frozen=True, slots=True)
-class ActEntry:
-    """An admitted entry of kind `act`. body None: withheld or erased, so it has no effect here."""
+class Ended:
+    """A key that writes no more: what of its log counts, and by which act."""
 
-    id: EntryId
-    key: PublicKey  # who acts
-    seq: int
-    body: bytes | None
+    cutoff: Cutoff
+    by: PublicKey | None  # who revoked it; None: the council
+    act: EntryId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a key is, and by which act. `act` is None for the charter's root keys."""
+    """What a key is, and by which act. `act` is None for root keys."""
 
     key: PublicKey
     rank: str  # one of RANKS
@@ -44,6 +47,11 @@ class Standing:
     roles: tuple[str, ...]
     certifier: PublicKey | None = None
     act: EntryId | None = None
+    ended: Ended | None = None
+
+    def counts(self, seq: int) -> bool:
+        """Whether entry `seq` of the key's log is not after a cutoff."""
+        return self.ended is None or spares(self.ended.cutoff, seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +66,30 @@ class UnitStanding:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The outcome: every key that counts, and every unit."""
+    """The outcome: every key that ever counted, every unit, and the council."""
 
     standings: Mapping[PublicKey, Standing]
-    units: Mapping[str, UnitStanding] = field(default_factory=dict)
+    units: Mapping[str, UnitStanding]
+    council: Council
 
     def of(self, key: PublicKey) -> Standing | None:
         """What `key` is, or None when no chain of certificates reaches it."""
         return self.standings.get(key)
 
+    def may_write(self, key: PublicKey) -> bool:
+        """Whether new entries of `key` can count."""
+        standing = self.standings.get(key)
+        return standing is not None and standing.ended is None
+
+    def cutoff(self, key: PublicKey) -> Cutoff | None:
+        """Where `key`'s log ends; None: nowhere."""
+        standing = self.standings.get(key)
+        return None if standing is None or standing.ended is None else standing.ended.cutoff
+
     def is_node(self, key: PublicKey) -> bool:
         """Whether `key` may open a link."""
         standing = self.standings.get(key)
-        return standing is not None and standing.rank == "node"
+        return standing is not None and standing.rank == "node" and standing.ended is None
 
     def certifies(self, key: PublicKey) -> bool:
         """Whether acts by `key` can have an effect: its log is synced first."""
@@ -90,38 +109,83 @@ class Authority:
 def evaluate(charter: Charter, acts: Iterable[ActEntry]) -> Authority:
     """The authority that `acts` give, whatever their order. Cost: O(acts log acts), about 5 us an act."""
     parsed = [(entry, act) for entry in acts if (act := _parse(entry)) is not None]
-    standings = {
-        agency.key: Standing(agency.key, "agency", agency.title, agency.name, "", ("admin",))
-        for agency in charter.agencies
-    }
+    council = decide(charter, parsed)
+    standings = {key: _root(key, council) for key in council.roots}
+    revoked: dict[tuple[str, PublicKey], Ended] = {}
     for rank in _MAY_CERTIFY:  # from the top: a rank is final before the next is read
+        chosen = _by(rank, standings, parsed)
         granted: dict[PublicKey, Standing] = {}
-        for entry, act in _by(rank, standings, parsed):
-            if isinstance(act, Certify) and _may(standings[entry.key], act) and act.subject not in standings:
+        for entry, act in chosen:
+            actor = standings[entry.key]
+            if isinstance(act, Certify) and _may(actor, act) and act.subject not in standings:
                 granted[act.subject] = Standing(
                     act.subject, act.rank, act.name, act.agency, act.unit, act.roles, entry.key, entry.id
                 )
+            elif isinstance(act, Revoke):
+                ended = Ended(Cutoff(act.subject, act.seq, act.id), entry.key, entry.id, act.reason)
+                held = standings.get(act.subject) or granted.get(act.subject)
+                if held is None or held.rank in _MAY_CERTIFY[rank]:
+                    _lowest(revoked, (actor.agency, act.subject), ended)
         standings |= granted
+        standings = {key: _cut(standing, standings, council, revoked) for key, standing in standings.items()}
     units: dict[str, UnitStanding] = {}
     for rank in reversed(_MAY_CERTIFY):  # the higher rank is written last, and stays
         for entry, act in _by(rank, standings, parsed):
             if isinstance(act, Unit):
                 units[act.unit] = UnitStanding(act.unit, act.title, act.regions, entry.id)
-    return Authority(standings, units)
+    return Authority(standings, units, council)
+
+
+def _root(key: PublicKey, council: Council) -> Standing:
+    agency = council.roots[key]
+    ended = None
+    if key in council.cutoffs:
+        cutoff, act = council.cutoffs[key]
+        ended = Ended(cutoff, None, act, "")
+    return Standing(key, "agency", agency.title, agency.name, "", ("admin",), ended=ended)
 
 
 def _by(
     rank: str, standings: Mapping[PublicKey, Standing], acts: list[tuple[ActEntry, Act]]
 ) -> list[tuple[ActEntry, Act]]:
-    """The acts of all keys of one rank, so ordered that the one that decides comes last."""
-    chosen = [(entry, act) for entry, act in acts if entry.key in standings and standings[entry.key].rank == rank]
-    chosen.sort(key=lambda item: item[0].seq)
+    """The acts of all keys of one rank that count, so ordered that the one that decides comes last."""
+    chosen = [
+        (entry, act)
+        for entry, act in acts
+        if (actor := standings.get(entry.key)) is not None and actor.rank == rank and actor.counts(entry.seq)
+    ]
+    chosen.sort(key=lambda item: (item[0].seq, item[0].id))
     chosen.sort(key=lambda item: item[0].key, reverse=True)
     return chosen
 
 
 def _may(actor: Standing, act: Certify) -> bool:
     return act.agency == actor.agency and act.rank in _MAY_CERTIFY[actor.rank]
+
+
+def _lowest(revoked: dict[tuple[str, PublicKey], Ended], whose: tuple[str, PublicKey], ended: Ended) -> None:
+    known = revoked.get(whose)
+    if known is None or lower(ended.cutoff, known.cutoff):
+        revoked[whose] = ended
+
+
+def _cut(
+    standing: Standing, standings: Mapping[PublicKey, Standing], council: Council,
+    revoked: Mapping[tuple[str, PublicKey], Ended],
+) -> Standing:  # fmt: skip
+    """The standing, ended by its agency's revocation or by the agency's removal, whichever leaves less."""
+    if standing.certifier is None:
+        return standing
+    root = standing.certifier
+    while (above := standings[root].certifier) is not None:
+        root = above
+    found = revoked.get((standing.agency, standing.key))
+    removal = council.removed.get(root)
+    if removal is not None:
+        cutoff = removal.cutoffs.get(standing.key, Cutoff(standing.key, 0, None))
+        if found is None or lower(cutoff, found.cutoff):
+            found = Ended(cutoff, None, removal.act, "")
+    return standing if found is None else replace(standing, ended=found)
 
 
 def _parse(entry: ActEntry) -> Act | None:

@@ -14,21 +14,27 @@ A frame is admitted in this order, and wholly or not at all:
 A run that fails (a) or (b) is **set aside**: nothing is wrong with it, it only comes too early, and sync brings
 it again. One that fails (c), (d) or (e) refuses the whole frame. Where (d) fails and both entries are signed by
 their author, that is a **fork**: the proof is kept, what lies below it counts, what lies above is disputed.
+
+Of a log only so much counts as its author's standing allows: nothing without a certificate, up to the cutoff where
+the key was revoked, up to the fork where it signed twice; a cutoff beyond a fork endorses the branch it lies on.
+Whenever the acts change, the logs they speak of are measured again. What does not count stays where it is held.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
 from keys.signing import PublicKey, Signature, verify
-from ledger.authority import ActEntry, Authority, evaluate
+from ledger.authority import Authority, evaluate
+from ledger.council import ActEntry
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.storage import Reader, Writer
 from protocol.charter import Charter
-from protocol.codec import encode, unpack_row
+from protocol.codec import encode, pack, unpack_row
 from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, signed_bytes
 from protocol.frame import Run, decode_frame
+from protocol.limits import SEQ_MAX
 from protocol.merkle import append
 from protocol.message import Fork
 
@@ -44,8 +50,9 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A run that cannot be placed. reason: "gap", "uncertified", "forked", or "unproven": it parts from what is held
-    at an entry that its author did not sign itself, so there is no proof of the fork, and nobody to blame for it.
+    """A run that cannot be placed. reason: "gap", "uncertified", "void" (after its author's cutoff), "forked", or
+    "unproven": it parts from what is held at an entry that its author did not sign itself, so there is no proof of
+    the fork, and nobody to blame for it.
     """
 
     key: PublicKey
@@ -85,6 +92,7 @@ class _Plan:
     acts: list[ActEntry] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
     fork: tuple[PublicKey, int, Fork] | None = None
+    branches: list[tuple[LogState, int]] = field(default_factory=list)  # rows from that seq on make way
 
 
 class Admission:
@@ -139,10 +147,13 @@ class Admission:
 
     def _check_run(self, run: Run, plan: _Plan) -> None:
         log = plan.logs.get(run.key) or self.log(run.key)
-        limit = run.end if log.forked_at is None else min(run.end, log.forked_at)
+        if self._endorsed(log) and log.forked_at is not None and run.seq >= log.size and run.end > log.forked_at:
+            self._check_branch(run, log, plan)
+            return
+        ceiling, beyond = self._ceiling(log)
+        limit = min(run.end, ceiling)
         if run.seq > log.size:
-            reason = "gap" if log.forked_at is None or log.size < log.forked_at else "forked"
-            plan.outcome.set_aside.append(SetAside(run.key, run.seq, reason))
+            plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= ceiling else "gap"))
             return
         facts = self._read_rows(run, log)
         shared = min(run.end, log.size)  # below it, both sides hold entries
@@ -151,12 +162,33 @@ class Admission:
             self._check_divergence(run, facts, log, plan)
             return
         plan.outcome.duplicates += shared - run.seq
+        if run.end > limit:
+            plan.outcome.set_aside.append(SetAside(run.key, limit, beyond))
         if limit <= log.size:
-            if log.forked_at is not None and run.end > limit:
-                plan.outcome.set_aside.append(SetAside(run.key, limit, "forked"))
             return
         self._verify_last(run, facts)
-        self._plan_rows(run, facts[log.size - run.seq : limit - run.seq], log, plan)
+        while limit < run.end and limit > log.size and not self._is_own(run.key, facts[limit - 1 - run.seq]):
+            limit -= 1  # so that what counts can be sent on
+        if limit > log.size:
+            self._plan_rows(run, facts[log.size - run.seq : limit - run.seq], log, plan)
+
+    def _check_branch(self, run: Run, log: LogState, plan: _Plan) -> None:
+        """A run above the fork of a log of which a cutoff endorses a branch: held until the branch is whole."""
+        before = self._held_id(log, run.seq - 1)
+        if run.seq > log.held or run.prev != before:
+            plan.outcome.set_aside.append(SetAside(run.key, run.seq, "gap"))
+            return
+        facts = self._read_rows(run, replace(log, id=self._held_id(log, log.held - 1)))
+        self._verify_last(run, facts)
+        known = 0
+        while known < len(facts) and self._held_id(log, run.seq + known) == facts[known].id:
+            known += 1
+        plan.outcome.duplicates += known
+        if known < len(facts):
+            first, rows = run.seq + known, list(run.rows[known:])
+            plan.rows.append((log, first, rows, facts[known:]))
+            plan.branches.append((log, first))
+            plan.logs[run.key] = replace(log, held=first + len(rows), time_ms=facts[-1].time_ms)
 
     def _read_rows(self, run: Run, log: LogState) -> list[Facts]:
         facts: list[Facts] = []
@@ -202,7 +234,7 @@ class Admission:
         plan.logs[run.key] = grown
         plan.outcome.new.append(Stretch(run.key, log.size, len(facts)))
         plan.acts += [
-            ActEntry(fact.id, run.key, log.size + offset, fact.body)
+            ActEntry(fact.id, run.key, log.size + offset, tuple(fact.refs), fact.body)
             for offset, fact in enumerate(facts)
             if fact.kind == "act"
         ]
@@ -248,14 +280,46 @@ class Admission:
         log = self.log(key)
         if log.forked_at is not None and log.forked_at <= seq:
             return _Plan(outcome=Outcome(duplicates=1))
-        size = min(log.size, seq)
-        ids = [raw[:32] for _, raw in self._rows(log, 0, size)] if size < log.size else []
-        cut = replace(log, forked_at=seq)
-        if size < log.size:
-            cut = replace(cut, size=size, id=EntryId(ids[-1]) if ids else None, peaks=tuple(append((), 0, ids)))
-        plan = _Plan(logs={key: cut}, fork=(key, seq, fork))
+        plan = _Plan(logs={key: self._measured(replace(log, forked_at=seq), self.authority)}, fork=(key, seq, fork))
         plan.outcome.forks.append((key, seq))
         return plan
+
+    # -- what counts ------------------------------------------------------------------------------
+
+    def _ceiling(self, log: LogState) -> tuple[int, str]:
+        """How many entries of a log may count, and what becomes of the rest: "forked" or "void"."""
+        cutoff = self.authority.cutoff(log.key)
+        if log.forked_at is not None and (cutoff is None or cutoff.id is None or cutoff.seq >= log.forked_at):
+            return (log.size if self._endorsed(log) and log.size > log.forked_at else log.forked_at), "forked"
+        if cutoff is None:
+            return SEQ_MAX + 1, ""
+        return (0 if cutoff.id is None else cutoff.seq + 1), "void"
+
+    def _endorsed(self, log: LogState) -> bool:
+        cutoff = self.authority.cutoff(log.key)
+        above = cutoff is not None and cutoff.id is not None and log.forked_at is not None
+        return above and cutoff.seq >= log.forked_at  # type: ignore[union-attr,operator]
+
+    def _measured(self, log: LogState, authority: Authority) -> LogState:
+        """The log with its size as `authority` and its fork allow. Cost: O(size) hashes where that changes it."""
+        standing, size = authority.of(log.key), log.held
+        cutoff = authority.cutoff(log.key)
+        if standing is None:
+            size = 0
+        elif cutoff is not None:
+            size = 0 if cutoff.id is None else min(size, cutoff.seq + 1)
+        if log.forked_at is not None and size > log.forked_at:
+            whole = cutoff is not None and size == cutoff.seq + 1 and self._held_id(log, cutoff.seq) == cutoff.id
+            size = size if whole else log.forked_at
+        while 0 < size < log.held and not self._is_own(log.key, self._fact_at(log, size - 1)):
+            size -= 1  # back to an entry that can be sent on
+        if size == log.size:
+            return log
+        ids = [raw[:32] for _, raw in self._rows(log, 0, size)]
+        return replace(log, size=size, id=EntryId(ids[-1]) if ids else None, peaks=tuple(append((), 0, ids)))
+
+    def _is_own(self, key: PublicKey, fact: Facts) -> bool:
+        return self._is_signed(key, fact.header, fact.signature)
 
     def _is_signed(self, key: PublicKey, header: bytes, signature: bytes) -> bool:
         return verify(key, signed_bytes(self._charter.network_id, header), Signature(signature))
@@ -281,15 +345,21 @@ class Admission:
         for planned, first, _, facts in plan.rows:
             if planned.key == log.key and first <= seq < first + len(facts):
                 return facts[seq - first].id
-        raw = self._txn.get("rows", PLACE.pack(log.number, seq))
+        return self._held_id(log, seq)
+
+    def _held_id(self, log: LogState, seq: int) -> EntryId | None:
+        raw = self._txn.get("rows", PLACE.pack(log.number, seq)) if seq >= 0 else None
         return None if raw is None else EntryId(raw[:32])
+
+    def _fact_at(self, log: LogState, seq: int) -> Facts:
+        raw = self._txn.get("rows", PLACE.pack(log.number, seq)) or b""
+        return read_row(raw[32:], log.key, seq, self._held_id(log, seq - 1))
 
     def _signed_header(self, log: LogState, seq: int, plan: _Plan) -> tuple[bytes, bytes]:
         for planned, first, _, facts in plan.rows:
             if planned.key == log.key and first <= seq < first + len(facts):
                 return facts[seq - first].header, facts[seq - first].signature
-        raw = self._txn.get("rows", PLACE.pack(log.number, seq)) or b""
-        fact = read_row(raw[32:], log.key, seq, self._id_at(log, seq - 1, plan))
+        fact = self._fact_at(log, seq)
         return fact.header, fact.signature
 
     def _rows(self, log: LogState, first: int, stop: int) -> Iterable[tuple[bytes, bytes]]:
@@ -299,6 +369,9 @@ class Admission:
 
     def _write(self, plan: _Plan) -> None:
         txn = self._txn
+        for log, first in plan.branches:
+            if first < log.held:
+                self._make_way(log, first)
         for log, first, rows, facts in plan.rows:
             places = [PLACE.pack(log.number, first + offset) for offset in range(len(rows))]
             txn.put_many("rows", zip(places, [f.id + row for f, row in zip(facts, rows, strict=True)], strict=True))
@@ -315,32 +388,89 @@ class Admission:
         if plan.fork is not None:
             key, seq, fork = plan.fork
             txn.put("forks", key + U64.pack(seq), encode([fork.first, fork.second]))
-        if plan.acts or plan.fork is not None:
-            self._renew_authority(plan)
+        if plan.acts or plan.fork is not None or plan.branches:
+            self.acts += plan.acts
+            again = [plan.fork[0]] if plan.fork is not None else [log.key for log, _ in plan.branches]
+            self._renew_authority(again)
 
-    def _renew_authority(self, plan: _Plan) -> None:
-        self.acts += plan.acts
-        if plan.fork is not None:
-            key, seq, _ = plan.fork
-            self.acts = [act for act in self.acts if act.key != key or act.seq < seq]
-        self.authority = evaluate(self._charter, self.acts)
+    def _renew_authority(self, again: Sequence[PublicKey]) -> None:
+        """Evaluate the acts and measure the logs that they speak of, until nothing moves.
+
+        again: logs whose own acts may count otherwise now. It ends because a log moves only by acts of a higher rank.
+        """
+        moved = list(again)
+        while True:
+            for key in moved:
+                self.acts = [act for act in self.acts if act.key != key]
+                self.acts += _acts_of(self._txn, self.log(key))
+            before, self.authority = self.authority, evaluate(self._charter, self.acts)
+            moved = []
+            for key in [*again, *_changed(before, self.authority)]:
+                if self._txn.get("logs", key) is None:
+                    continue
+                log = self.log(key)
+                measured = self._measured(log, self.authority)
+                self.logs[key] = measured
+                if measured != log:
+                    self._txn.put("logs", key, measured.encode())
+                    if log.forked_at is not None:
+                        moved.append(key)
+            again = ()
+            if not moved:
+                return
+
+    def _make_way(self, log: LogState, first: int) -> None:
+        """Put the rows of a branch from `first` on beside the log, where `Ledger.entry` still finds them."""
+        txn = self._txn
+        places = [(place, raw) for place, raw in self._rows(log, first, log.held)]
+        prev = self._held_id(log, first - 1) or b""
+        for place, raw in places:
+            txn.put("branches", raw[:32], pack([place, prev, raw[32:]]))
+            txn.delete("rows", place)
+            for kind in INDEXED_KINDS:
+                txn.delete("kinds", kind_key(kind, place))
+            prev = raw[:32]
+        stretches = [(at, ARRIVAL.unpack(value)) for at, value in txn.scan("arrivals")]
+        for at, (number, start, count) in stretches:
+            if number != log.number or start + count <= first:
+                continue
+            txn.delete("arrivals", at)
+            if start < first:
+                txn.put("arrivals", at, ARRIVAL.pack(number, start, first - start))
 
 
 def read_acts(reader: Reader) -> list[ActEntry]:
-    """All acts that count, from the store. Cost: O(acts)."""
-    acts = []
-    logs: dict[int, LogState] = {}
-    for index_key, _ in reader.scan("kinds", b"act\x00", b"act\x01"):
-        place = index_key[4:]
-        number, seq = PLACE.unpack(place)
-        if number not in logs:
-            key = reader.get("numbers", U32.pack(number)) or b""
-            logs[number] = decode_log(key, reader.get("logs", key) or b"")
-        if seq < logs[number].size:
-            raw = reader.get("rows", place) or b""
-            body = unpack_row(raw[32:])[4]
-            acts.append(ActEntry(EntryId(raw[:32]), logs[number].key, seq, body if isinstance(body, bytes) else None))
+    """All acts that are held and not disputed, from the store. Cost: O(acts)."""
+    acts: list[ActEntry] = []
+    for key, raw in reader.scan("logs"):
+        acts += _acts_of(reader, decode_log(key, raw))
     return acts
+
+
+def _acts_of(reader: Reader, log: LogState) -> list[ActEntry]:
+    """The acts in one log. Those after its cutoff are among them: whether they count is for `evaluate` to say."""
+    acts = []
+    first, stop = (kind_key("act", PLACE.pack(log.number, seq)) for seq in (0, log.held))
+    for index_key, _ in reader.scan("kinds", first, stop):
+        place = index_key[4:]
+        _, seq = PLACE.unpack(place)
+        if log.forked_at is not None and seq >= max(log.forked_at, log.size):
+            break
+        raw = reader.get("rows", place) or b""
+        _, _, refs, _, body, _ = unpack_row(raw[32:])
+        known = tuple(EntryId(ref) for ref in cast("list[bytes]", refs))
+        acts.append(ActEntry(EntryId(raw[:32]), log.key, seq, known, body if isinstance(body, bytes) else None))
+    return acts
+
+
+def _changed(before: Authority, after: Authority) -> list[PublicKey]:
+    """The keys of whose logs more or less may count now."""
+    keys = before.standings.keys() | after.standings.keys()
+    return sorted(
+        key
+        for key in keys
+        if (before.of(key) is None) != (after.of(key) is None) or before.cutoff(key) != after.cutoff(key)
+    )
 
 
 def _key_and_seq(header: bytes) -> tuple[PublicKey, int]:

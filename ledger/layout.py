@@ -12,6 +12,7 @@
 | `arrivals` | first arrival u64       | number u32, first seq u64, count u32: entries that came together         |
 | `kinds`    | kind, 00, number, seq   | empty; only for the kinds in INDEXED_KINDS                               |
 | `forks`    | key, seq u64            | canonical [[header, signature], [header, signature]]: proof of the fork  |
+| `branches` | id                      | canonical [place, id before it, row]: rows that made way for a branch    |
 
 Integers in keys are big-endian, so that the order of the bytes is the order of the numbers.
 """
@@ -26,7 +27,7 @@ from protocol.codec import pack, unpack_row
 from protocol.entry import EntryId, Place
 from protocol.reconcile import Head
 
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
 INDEXED_KINDS: Final = frozenset({"act", "address", "checkpoint"})
 U32, U64 = Struct(">I"), Struct(">Q")
 PLACE = Struct(">IQ")  # number, seq
@@ -39,11 +40,11 @@ class LogState:
 
     key: PublicKey
     number: int  # the log's short name in this store
-    size: int  # entries that count: up to the fork, where there is one
+    size: int  # entries that count: up to the fork or the cutoff, where there is one
     id: EntryId | None  # of entry size - 1
     time_ms: int  # of entry held - 1
     peaks: tuple[bytes, ...]  # the compact range over the ids of the entries that count
-    held: int  # rows stored, disputed ones included
+    held: int  # rows stored, those that do not count included
     forked_at: int | None  # the lowest seq at which the key is proved to have signed twice
 
     @property

@@ -162,15 +162,18 @@ class Projection(Search):
         Returns the authority by which all is read now. What is read of the ledger later may be newer; then the next
         call finds that out.
         """
-        cuts = {bytes(key): log.size for key, _, _ in ledger.forks() if (log := ledger.log(key)) is not None}
-        old_cuts = dict(db.execute("SELECT key, size FROM cuts"))
+        cuts: dict[bytes, int] = {bytes(key): size for key, size in ledger.cuts.items()}
+        old_cuts: dict[bytes, int] = dict(db.execute("SELECT key, size FROM cuts"))
         authority = ledger.authority
         if cuts == old_cuts and authority is self._authority:
             return authority
         old_places = {PublicKey(key): (agency, unit) for key, agency, unit in db.execute("SELECT * FROM authors")}
         moved = [key for key, place in old_places.items() if _place(authority, key) != place]
         changed = [(bytes(key), 0) for key in moved]
-        changed += [(key, size) for key, size in cuts.items() if old_cuts.get(key) != size]
+        for key in cuts.keys() | old_cuts.keys():
+            sizes = [size for size in (cuts.get(key), old_cuts.get(key)) if size is not None]
+            if cuts.get(key) != old_cuts.get(key):
+                changed.append((key, min(sizes)))
         found: set[bytes] = set()
         for key, size in changed:
             sql = "SELECT record FROM entries WHERE author = ? AND seq >= ?"
@@ -179,7 +182,8 @@ class Projection(Search):
             db.execute("BEGIN IMMEDIATE")
             places = [(key, *_place(authority, key)) for key in moved]
             db.executemany("INSERT OR REPLACE INTO authors VALUES (?, ?, ?)", places)
-            db.executemany("INSERT OR REPLACE INTO cuts VALUES (?, ?)", cuts.items())
+            db.execute("DELETE FROM cuts")
+            db.executemany("INSERT INTO cuts VALUES (?, ?)", cuts.items())
             applying = _Applying(db, ledger)
             for record in sorted(found):
                 applying.make_again(record)

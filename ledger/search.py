@@ -306,7 +306,7 @@ def undisputed(ledger: Ledger, entry: Entry, sizes: dict[PublicKey, int]) -> boo
     if entry.key not in sizes:
         log = ledger.log(entry.key)
         sizes[entry.key] = log.size if log is not None else 0
-    return entry.seq < sizes[entry.key]
+    return entry.seq < sizes[entry.key] and ledger.ids_at(entry.key, [entry.seq]) == [(entry.seq, entry.id)]
 
 
 def wanted_authors(query: Query, authority: Authority) -> frozenset[bytes] | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
-TABLES: Final = ("meta", "logs", "numbers", "rows", "ids", "arrivals", "kinds", "forks")
+TABLES: Final = ("meta", "logs", "numbers", "rows", "ids", "arrivals", "kinds", "forks", "branches")
 
 
 class Reader(Protocol):
@@ -22,7 +22,6 @@ class Reader(Protocol):
 
     def last(self, table: str) -> tuple[bytes, bytes] | None:
         """The pair with the greatest key, or None in an empty table."""
-
 
     def before(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         """The pair with the greatest key below `key`, or None."""

@@ -11,19 +11,21 @@ thread, never acts on what is not durable. Reading is safe from the owner's thre
 Memory: the heads and root leaves, about 700 bytes a log, and the acts; nothing grows with the entries.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import cast
 
 from keys.errors import FormatError, HomeError, StorageError
 from keys.signing import PublicKey, verify
-from ledger.authority import ActEntry, Authority, evaluate
+from ledger.authority import Authority, evaluate
+from ledger.council import ActEntry
 from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts
 from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
 from ledger.storage import Reader, Storage
 from protocol.body import parse_address
 from protocol.charter import Charter, decode_charter_file, verify_charter
-from protocol.codec import decode
+from protocol.codec import decode, unpack_row
 from protocol.entry import Entry, EntryId, NetworkId, Place, open_row, signed_bytes
 from protocol.frame import Run
 from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, HEADER_BYTES_MAX
@@ -75,7 +77,10 @@ def load(storage: Storage) -> "Ledger":
         if found is None:
             raise HomeError("there is no ledger here; run hamkor init with a charter first")
         if found != FORMAT:
-            raise HomeError(f"the store has format {found.decode('ascii', 'replace')}, this program reads format 1")
+            raise HomeError(
+                f"the store has format {found.decode('ascii', 'replace')}, this program reads format {FORMAT.decode()};"
+                " make a new home and let it sync"
+            )
         charter_file = txn.get("meta", b"charter") or b""
         charter = verify_charter(decode_charter_file(charter_file))
         acts = tuple(read_acts(txn))
@@ -94,9 +99,10 @@ class Ledger:
         self.charter = charter
         self.network_id: NetworkId = charter.network_id
         self.authority = evaluate(charter, acts)
-        self.heads = HeadIndex(log.head for log in logs)
+        self.heads = HeadIndex(log.head for log in logs if _is_told(log, self.authority))
         self._acts = acts
         self._leaves = {log.key: _leaf(log) for log in logs if log.size}
+        self._cuts = {log.key: log.size for log in logs if _is_cut(log)}
         self.entries = sum(log.size for log in logs)
 
     # -- writing ----------------------------------------------------------------------------------
@@ -131,15 +137,24 @@ class Ledger:
 
     def apply(self, result: CommitResult) -> None:
         """Move on to what `result` made durable. O(logs that changed)."""
+        self.authority = result.authority
+        self._acts = result.acts
+        cuts = self._cuts
         for log in result.logs:
             self.entries += log.size - self.heads.get(log.key).size
-            self.heads.put(log.head)
+            if _is_told(log, self.authority):
+                self.heads.put(log.head)
+            else:
+                self.heads.drop(log.key)
+            if _is_cut(log):
+                cuts = cuts | {log.key: log.size}
+            elif log.key in cuts:
+                cuts = {key: size for key, size in cuts.items() if key != log.key}
             if log.size:
                 self._leaves[log.key] = _leaf(log)
             else:
                 self._leaves.pop(log.key, None)
-        self.authority = result.authority
-        self._acts = result.acts
+        self._cuts = cuts
 
     # -- what stands ------------------------------------------------------------------------------
 
@@ -149,8 +164,29 @@ class Ledger:
 
     @property
     def acts(self) -> tuple[ActEntry, ...]:
-        """The acts that count, in no particular order."""
+        """The acts held that are not disputed, in no particular order. Some may be without effect, or void."""
         return self._acts
+
+    @property
+    def cuts(self) -> Mapping[PublicKey, int]:
+        """The logs of which not all that is held counts, and how many entries do. A mapping of its own, not a view."""
+        return self._cuts
+
+    def status(self, entry: Entry) -> str:
+        """Whether an entry counts: "ok", "disputed" (from a fork on), "void" (after a cutoff, or on a branch that
+        was not endorsed) or "uncertified" (no chain of certificates reaches its author any longer).
+        """
+        log = self.log(entry.key)
+        standing = self.authority.of(entry.key)
+        if standing is None or log is None:
+            return "uncertified"
+        if entry.seq < log.size and self.ids_at(entry.key, [entry.seq]) == [(entry.seq, entry.id)]:
+            return "ok"
+        cutoff = self.authority.cutoff(entry.key)
+        if cutoff is None:
+            return "disputed"
+        undecided = cutoff.id is not None and entry.seq <= cutoff.seq and log.size <= cutoff.seq
+        return "disputed" if undecided else "void"
 
     def log(self, key: PublicKey) -> LogState | None:
         """What is known of `key`'s log."""
@@ -169,7 +205,15 @@ class Ledger:
         """The entry with that id, or None."""
         with self.storage.read() as txn:
             place = txn.get("ids", entry_id)
-            return None if place is None else _entry_at(txn, place)
+            if place is None:
+                return None
+            aside = txn.get("branches", entry_id)
+            if aside is None:
+                return _entry_at(txn, place)
+            _, prev, row = unpack_row(aside)
+            number, seq = PLACE.unpack(place)
+            known = EntryId(cast("bytes", prev)) if prev else None
+            return open_row(cast("bytes", row), Place(_log_numbered(txn, number).key, seq, known))
 
     def ids_with(self, prefix: str, most: int = 10) -> list[EntryId]:
         """Ids that start with those hexadecimal digits, at most `most`. Raises FormatError on other characters."""
@@ -243,7 +287,9 @@ class Ledger:
                 number, first, count = ARRIVAL.unpack(value)
                 if number not in logs:
                     logs[number] = _log_numbered(txn, number)
-                skip = max(0, cursor - U64.unpack(raw_arrival)[0])
+                begins = U64.unpack(raw_arrival)[0]
+                cursor = max(cursor, begins)  # numbers whose entries made way for another branch are left out
+                skip = cursor - begins
                 stop = min(first + count, first + skip + most - len(found))
                 for entry in _entries(txn, logs[number], first + skip, stop):
                     found.append(Arrived(cursor, entry, disputed=entry.seq >= logs[number].size))
@@ -289,6 +335,15 @@ class Ledger:
                 except FormatError:
                     continue  # shown by `hamkor log`; it names no address
         return found
+
+
+def _is_told(log: LogState, authority: Authority) -> bool:
+    """Whether peers hear of a log: nodes that hold none of it, and nodes where nothing of it counts, must agree."""
+    return authority.of(log.key) is not None and (log.size > 0 or log.forked_at is not None)
+
+
+def _is_cut(log: LogState) -> bool:
+    return log.held > log.size or log.forked_at is not None
 
 
 def _leaf(log: LogState) -> bytes:

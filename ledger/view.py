@@ -57,8 +57,7 @@ def author_view(authority: Authority, key: bytes) -> dict[str, Value]:
 
 
 def entry_view(ledger: Ledger, entry: Entry) -> dict[str, Value]:
-    """One entry: header, author, status ("ok", "disputed", "malformed", "withheld") and what its body says."""
-    head = ledger.heads.get(entry.key)
+    """One entry: header, author, status (as `Ledger.status`, "malformed" or "withheld") and what its body says."""
     view: dict[str, Value] = {
         "id": entry.id.hex(),
         "short": short_id(ledger, entry.id),
@@ -68,7 +67,7 @@ def entry_view(ledger: Ledger, entry: Entry) -> dict[str, Value]:
         "time_ms": entry.time_ms,
         "author": author_view(ledger.authority, entry.key),
         "refs": [ref.hex() for ref in entry.refs],
-        "status": "disputed" if head.forked and entry.seq >= head.size else "ok",
+        "status": ledger.status(entry),
         "fields": {},
     }
     if entry.body is None:
@@ -281,8 +280,9 @@ def _change(change: Change) -> str:
         case Admit():
             return f"admit {change.agency.name} ({change.agency.title})"
         case Rekey():
-            return f"give {change.name} the root key {change.key.hex()[:12]}"
+            last = f"after entry {change.seq}" if change.id is not None else "wholly"
+            return f"give {change.name} the root key {change.key.hex()[:12]}, and end its old one's log {last}"
         case Remove():
-            return f"remove {change.name}"
+            return f"remove {change.name}, keeping what {len(change.cutoffs)} of its keys have written so far"
         case Threshold():
             return f"let {change.threshold} agencies decide"

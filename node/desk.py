@@ -310,6 +310,11 @@ class Desk:
                 f"key {key.hex()[:12]} has no certificate here; have its card certified by its agency (hamkor certify),"
                 " and let this node hear of it",
             )
+        if standing.ended is not None:
+            raise AdmissionError(
+                "revoked",
+                f"the key of {standing.name} was revoked; run hamkor rekey and have the new key certified",
+            )
         allowed = _WRITERS.get(kind)
         if allowed is not None and standing.rank not in allowed:
             raise AdmissionError(

@@ -5,7 +5,8 @@
 | `certify` | agency, name, rank, roles, subject, unit                                                  |
 | `revoke`  | id, reason, seq, subject                                                                  |
 | `unit`    | regions, title, unit                                                                      |
-| `propose` | change: {"admit": {key, name, title}}, {"rekey": {key, name}}, {"remove": name} or {"threshold": m} |
+| `propose` | change: one of {"admit": {key, name, title}}, {"rekey": {id, key, name, seq}},          |
+|           | {"remove": {cutoffs: [[key, seq, id], ...], name}} and {"threshold": m}                 |
 | `approve` | proposal                                                                                  |
 """
 
@@ -39,8 +40,20 @@ class Certify:
 
 
 @dataclass(frozen=True, slots=True)
+class Cutoff:
+    """Of `key`'s log only entries up to `seq`, which has id `id`, count. id None: none counts, and seq is 0."""
+
+    key: PublicKey
+    seq: int
+    id: EntryId | None
+
+
+@dataclass(frozen=True, slots=True)
 class Revoke:
-    """Of this key's log, only entries up to `seq` (with id `id`) count. id None: none counts, and seq is 0."""
+    """Of this key's log, only entries up to `seq` (with id `id`) count. id None: none counts, and seq is 0.
+
+    Where the log forks at or below `seq`, this endorses the branch on which `id` lies.
+    """
 
     subject: PublicKey
     seq: int
@@ -66,17 +79,20 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Rekey:
-    """An agency gets a new root key."""
+    """An agency gets a new root key; of the old one's log, only entries up to `seq` (with id `id`) count."""
 
     name: str
     key: PublicKey
+    seq: int
+    id: EntryId | None
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """An agency leaves."""
+    """An agency leaves. Of its keys' logs, its root key's included, only what `cutoffs` names counts."""
 
     name: str
+    cutoffs: tuple[Cutoff, ...]  # ascending by key
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +177,27 @@ def _certify(fields: dict[str, Value]) -> Certify:
 
 def _revoke(fields: dict[str, Value]) -> Revoke:
     exactly(fields, ("act", "id", "reason", "seq", "subject"), "a revocation")
-    last = None if fields["id"] is None else EntryId(fixed_bytes(fields, "id", 32))
-    seq = number(fields, "seq", 0, SEQ_MAX if last is not None else 0)
+    seq, last = _last(fields)
     reason = text(fields, "reason", bytes_max=REASON_BYTES_MAX, empty=True)
     return Revoke(public_key(fields, "subject"), seq, last, reason)
+
+
+def _last(fields: dict[str, Value]) -> tuple[int, EntryId | None]:
+    last = None if fields["id"] is None else EntryId(fixed_bytes(fields, "id", 32))
+    return number(fields, "seq", 0, SEQ_MAX if last is not None else 0), last
+
+
+def _cutoffs(rows: Value) -> tuple[Cutoff, ...]:
+    found: list[Cutoff] = []
+    for row in rows if isinstance(rows, list) else [rows]:
+        if not isinstance(row, list) or len(row) != 3:
+            raise FormatError("the cutoffs of an agency are [key, seq, id] each")
+        fields: dict[str, Value] = {"key": row[0], "seq": row[1], "id": row[2]}
+        cutoff = Cutoff(public_key(fields, "key"), *_last(fields))
+        if found and cutoff.key <= found[-1].key:
+            raise FormatError("the cutoffs of an agency are in ascending order of key, each key once")
+        found.append(cutoff)
+    return tuple(found)
 
 
 def _unit(fields: dict[str, Value]) -> Unit:
@@ -181,9 +214,10 @@ def _change_value(change: Change) -> dict[str, object]:
         case Admit(agency):
             return {"admit": {"key": agency.key, "name": agency.name, "title": agency.title}}
         case Rekey():
-            return {"rekey": {"key": change.key, "name": change.name}}
+            return {"rekey": {"id": change.id, "key": change.key, "name": change.name, "seq": change.seq}}
         case Remove():
-            return {"remove": change.name}
+            cutoffs = [[cutoff.key, cutoff.seq, cutoff.id] for cutoff in change.cutoffs]
+            return {"remove": {"cutoffs": cutoffs, "name": change.name}}
         case Threshold():
             return {"threshold": change.threshold}
 
@@ -194,10 +228,11 @@ def _change(fields: dict[str, Value]) -> Change:
             exactly(agency, ("key", "name", "title"), "an agency to admit")
             return Admit(Agency(code(agency, "name"), text(agency, "title"), public_key(agency, "key")))
         case [("rekey", dict() as agency)]:
-            exactly(agency, ("key", "name"), "a new root key")
-            return Rekey(code(agency, "name"), public_key(agency, "key"))
-        case [("remove", _)]:
-            return Remove(code(fields, "remove"))
+            exactly(agency, ("id", "key", "name", "seq"), "a new root key")
+            return Rekey(code(agency, "name"), public_key(agency, "key"), *_last(agency))
+        case [("remove", dict() as agency)]:
+            exactly(agency, ("cutoffs", "name"), "an agency to remove")
+            return Remove(code(agency, "name"), _cutoffs(agency["cutoffs"]))
         case [("threshold", _)]:
             return Threshold(number(fields, "threshold", 1, AGENCIES_MAX))
         case _:

@@ -20,7 +20,20 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from keys.signing import PublicKey, SigningKey
-from protocol.acts import Act, Admit, Approve, Certify, Propose, Rekey, Remove, Revoke, Threshold, Unit, encode_act
+from protocol.acts import (
+    Act,
+    Admit,
+    Approve,
+    Certify,
+    Cutoff,
+    Propose,
+    Rekey,
+    Remove,
+    Revoke,
+    Threshold,
+    Unit,
+    encode_act,
+)
 from protocol.body import encode_address, encode_record, encode_step
 from protocol.bundle import BundleWriter
 from protocol.card import CONTEXT as CARD_CONTEXT
@@ -653,6 +666,8 @@ def cards() -> tuple[str, list[Case], list[Case]]:
 def acts() -> tuple[str, list[Case], list[Case]]:
     """SPEC.md 4.3 and 4.5."""
     known = EntryId(filler("last that counts"))
+    ends = [Cutoff(OFFICER.public, 0, None), Cutoff(NODE.public, 7, known)]
+    cutoffs = tuple(sorted(ends, key=lambda cutoff: cutoff.key))
     good: dict[str, Act] = {
         "certify officer": Certify(OFFICER.public, "officer", "A. Karimov", "mia", "imt-4", ("coordinator", "officer")),
         "certify node": Certify(NODE.public, "node", "term-1", "mia", "", ()),
@@ -660,8 +675,8 @@ def acts() -> tuple[str, list[Case], list[Case]]:
         "revoke all": Revoke(OFFICER.public, 0, None, ""),
         "unit": Unit("imt-4", "Joint team 4", ("UZ-QA", "UZ-SU")),
         "propose to admit": Propose(Admit(Agency("sss", "Agency SSS", seeded("root of sss").public))),
-        "propose to remove": Propose(Remove("scc")),
-        "propose a root key": Propose(Rekey("scc", seeded("second root of scc").public)),
+        "propose to remove": Propose(Remove("scc", cutoffs)),
+        "propose a root key": Propose(Rekey("scc", seeded("second root of scc").public, 7, known)),
         "propose a threshold": Propose(Threshold(3)),
         "approve": Approve(known),
     }
@@ -690,6 +705,14 @@ def acts() -> tuple[str, list[Case], list[Case]]:
         "unit, no ISO region": (unit | {"regions": ["Surxondaryo"]}, "ISO 3166-2"),
         "propose nothing": ({"act": "propose", "change": {}}, "exactly one change"),
         "propose two": ({"act": "propose", "change": {"remove": "scc", "threshold": 2}}, "exactly one change"),
+        "propose, cutoff twice": (
+            {"act": "propose", "change": {"remove": {"cutoffs": [[NODE.public, 7, known]] * 2, "name": "scc"}}},
+            "strictly ascending by key",
+        ),
+        "propose, cutoff without id": (
+            {"act": "propose", "change": {"remove": {"cutoffs": [[NODE.public, 7, None]], "name": "scc"}}},
+            "seq is 0 when id is nil",
+        ),
         "propose threshold 0": ({"act": "propose", "change": {"threshold": 0}}, "1 to 64"),
         "approve, short id": ({"act": "approve", "proposal": bytes(31)}, "32 bytes"),
     }

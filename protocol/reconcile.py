@@ -79,6 +79,11 @@ class HeadIndex:
         self._heads[head.key] = head
         self._sums = None
 
+    def drop(self, key: PublicKey) -> None:
+        """Forget the head of one log, of which nothing counts any longer. Cost as of `put`."""
+        if self._heads.pop(key, None) is not None:
+            self._sorted = self._sums = None
+
     def entries(self) -> int:
         """How many entries count, in all logs."""
         return sum(head.size for head in self._heads.values())

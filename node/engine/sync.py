@@ -60,8 +60,12 @@ class Sync:
             if head.size and len(self._uncertified) < UNCERTIFIED_MAX:
                 self._uncertified[(peer, head.key)] = head
             return None
-        if mine.forked and (not head.forked or head.size > self._forked_at(head.key)):
+        cutoff = self._ledger.authority.cutoff(head.key)
+        end = 0 if cutoff is None or cutoff.id is None else cutoff.seq + 1  # up to there a branch may be endorsed
+        if mine.forked and (not head.forked or head.size > max(end, self._forked_at(head.key))):
             return self._ledger.fork(head.key)
+        if cutoff is not None and mine.size >= end and head.size > mine.size:
+            return None  # what lies beyond is void
         if head.forked and not mine.forked and head.size <= mine.size:
             return None  # it sends its proof
         if head.size > mine.size:

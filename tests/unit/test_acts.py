@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
-from protocol.acts import Act, Certify, Propose, Remove, Revoke, Threshold, Unit, encode_act, parse_act
+from protocol.acts import Act, Certify, Cutoff, Propose, Rekey, Remove, Revoke, Threshold, Unit, encode_act, parse_act
 from protocol.body import encode_address, encode_record, encode_step, parse_address, parse_record, parse_step
 from protocol.codec import encode
 from protocol.entry import EntryId
@@ -32,7 +32,10 @@ ID = EntryId(bytes(32))
         Unit("", "Team", ()),
         Unit("imt-1", "Team", ("UZ-SU", "UZ-AN")),
         Unit("imt-1", "Team", ("surxondaryo",)),
-        Propose(Remove("")),
+        Propose(Remove("", ())),
+        Propose(Remove("mia", (Cutoff(KEY, 3, None),))),
+        Propose(Remove("mia", (Cutoff(KEY, 3, ID), Cutoff(KEY, 4, ID)))),
+        Propose(Rekey("mia", KEY, 3, None)),
         Propose(Threshold(65)),
     ],
     ids=repr,

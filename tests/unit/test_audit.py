@@ -705,7 +705,7 @@ def some_id(seq: int) -> bytes:
         (drop("meta", b"arrival"), {"index"}),
         (put("forks", key("aziza").public + U64.pack(3), b"\x90"), {"fork"}),
         (put("forks", key("aziza").public + U64.pack(3), b"\xff"), {"fork"}),
-        (put("meta", b"format", b"2"), {"container"}),
+        (put("meta", b"format", b"9"), {"container"}),
         (drop("meta", b"format"), {"container"}),
         (drop("meta", b"charter"), {"charter"}),
         (change("meta", b"charter", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])), {"charter"}),

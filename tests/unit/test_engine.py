@@ -468,7 +468,6 @@ def test_nobody_is_blamed_for_a_branch_that_parts_at_an_entry_without_a_signatur
     assert [engine.banned for engine in wire.engines] == [{}, {}]
 
 
-@pytest.mark.xfail(strict=True, reason="a log whose only certificate is disputed counts where it came first")
 def test_log_whose_certificate_a_fork_has_made_disputed_is_the_same_everywhere() -> None:
     wire = Wire()
     root, stranger = key_of(NETWORK, "mia"), key_of("only certified above the fork")
