@@ -5,8 +5,8 @@
 | `certify` | agency, name, rank, roles, subject, unit                                                  |
 | `revoke`  | id, reason, seq, subject                                                                  |
 | `unit`    | regions, title, unit                                                                      |
-| `propose` | change: one of {"admit": {key, name, title}}, {"rekey": {id, key, name, seq}},          |
-|           | {"remove": {cutoffs: [[key, seq, id], ...], name}} and {"threshold": m}                 |
+| `propose` | change: one of {"admit": {key, name, title}}, {"rekey": {id, key, name, seq}},            |
+|           | {"remove": {cutoffs: [[key, seq, id], ...], name}} and {"threshold": m}                   |
 | `approve` | proposal                                                                                  |
 """
 

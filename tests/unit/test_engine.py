@@ -450,7 +450,7 @@ def test_nobody_is_blamed_for_bringing_a_branch_that_is_dated_earlier() -> None:
     assert [peer.refusals.total() for engine in wire.engines for peer in engine.peers.values()] == [0, 0]
 
 
-def test_nobody_is_blamed_for_a_branch_that_parts_at_an_entry_without_a_signature_of_its_own() -> None:
+def test_fork_at_an_entry_without_a_signature_of_its_own_is_proved_by_the_next_one_and_known_to_all() -> None:
     wire = Wire()
     officer, ledger = OFFICERS[0], wire.ledgers[0]
     one = records(ledger, officer, 1)
@@ -460,10 +460,15 @@ def test_nobody_is_blamed_for_a_branch_that_parts_at_an_entry_without_a_signatur
     put(wire.ledgers[0], (Run(officer.public, 0, None, (spoilt, second.rows[0])),))
     rival = records(wire.ledgers[1], officer, 3, text="another")
     put(wire.ledgers[1], (rival,))
-    assert [aside.reason for aside in put(wire.ledgers[0], (rival,))[0].set_aside] == ["unproven"]
     wire.link()
     wire.pump()
-    wire.wait(3_600_000)
+    wire.wait(90_000)
+    proofs = [ledger.fork(officer.public) for ledger in wire.ledgers]
+    assert proofs[0] == proofs[1]
+    assert proofs[0] is not None
+    assert sorted(map(len, proofs[0].sides)) == [1, 2]
+    assert {ledger.heads.get(officer.public) for ledger in wire.ledgers} == {Head(officer.public, 0, None, forked=True)}
+    assert len(wire.roots()) == 1
     assert [peer.refusals.total() for engine in wire.engines for peer in engine.peers.values()] == [0, 0]
     assert [engine.banned for engine in wire.engines] == [{}, {}]
 
