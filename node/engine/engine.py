@@ -216,7 +216,7 @@ class Engine:
             self._drop(peer, f"{reason}: {error}"[:200], now)
 
     def _drop(self, peer: Peer, reason: str, now: Now) -> None:
-        if peer.key in self.peers:
+        if peer.key in self.peers and not self.is_banned(peer.key, now):
             self.banned = {key: until for key, until in self.banned.items() if until > now.mono_ns}
             self.banned[peer.key] = now.mono_ns + self.settings.ban_ms * MS
             self._send(peer, Bye(reason))
