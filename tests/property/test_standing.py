@@ -14,6 +14,7 @@ from ledger.ingest import Outcome
 from ledger.store import Ledger, create, load
 from protocol.acts import Act, Approve, Certify, Cutoff, Propose, Rekey, Remove, Revoke, encode_act
 from protocol.body import encode_record
+from protocol.card import consent_bytes
 from protocol.codec import encode, unpack_row
 from protocol.entry import Entry, EntryId, Place, open_row
 from protocol.frame import Run
@@ -258,6 +259,20 @@ def test_removed_agency_keeps_what_the_change_names_and_nothing_else() -> None:
         assert sizes == [2, 1, 5, 0]
         assert "mia" not in ledger.authority.council.members
         holds_together(ledger)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_agency_makes_another_s_officer_its_own(seed: int) -> None:
+    """scc certifies and revokes mia's officer; by the order of keys alone one of the two agencies would have won."""
+    scc = [Certify(OFFICER.public, "node", "mine", "scc", "", ()), Revoke(OFFICER.public, 0, None, "gone")]
+    consent = OFFICER.sign(consent_bytes("mia"))
+    own = Certify(OFFICER.public, "officer", "o", "mia", "", ("officer",), consent)
+    stolen = Certify(OFFICER.public, "officer", "mine", "scc", "", (), consent)  # it is not for scc
+    chains = [chain(ROOTS["mia"], acts(CERTIFIED)), chain(ADMIN, acts(own)), chain(ROOTS["scc"], acts(*scc, stolen))]
+    ledger = settle(create(MemoryStorage(), CHARTER), [*chains, MAIN], Random(seed))
+    standing = ledger.authority.of(OFFICER.public)
+    assert standing is not None
+    assert (standing.agency, standing.ended, len(counted(ledger, OFFICER))) == ("mia", None, 12)
 
 
 @pytest.mark.parametrize("size", [127, 128, 129, 300])
