@@ -21,7 +21,7 @@ from tests.fuzz.targets import ID, KEY, PASSPHRASE
 _SEED_BYTES_MAX: Final = 8 * 1024  # a longer one slows the fuzzer down more than it tells
 _SAME_NAME: Final = ("act", "body", "card", "charter", "codec", "entry", "frame", "message")
 _REQUESTS: Final[tuple[dict[str, object], ...]] = (
-    {"op": "status"}, {"op": "find", "words": "sariosiyo type:seizure", "limit": 5}, {"op": "find", "words": '"a b" c*'},
+    {"op": "status"}, {"op": "find", "words": "sario type:seizure", "limit": 5}, {"op": "find", "words": '"a b" c*'},
     {"op": "find", "words": "plate:01A777BC near:38.4,67.9,5km since:2026-01-01 until:today", "after": 0},
     {"op": "find", "words": "phone:+998901234567 agency:scc unit:imt-4 by:zulfiya"}, {"op": "links", "up": True},
     {"op": "show", "prefix": "0a"}, {"op": "record", "prefix": ""}, {"op": "history", "prefix": "ff"},
@@ -41,7 +41,7 @@ def seeds() -> dict[str, list[bytes]]:
         found["entry"] += [bytes.fromhex(row) for row in case["rows"]]
     found["entry"] += _run().rows
     found["header"] = [bytes.fromhex(case["header"]) for case in _cases("entry") if "header" in case]
-    found["header"] += [raw[:-1] + b"\xc0" for raw in found["header"]]
+    found["header"] += [raw[:-1] for raw in found["header"]]
     found["invitation"] += [raw[:-1] for raw in found["invitation"]]
     deep = [b"\x91" * depth + b"\xc0" for depth in (DEPTH_MAX, DEPTH_MAX + 1, 512, 1023, 1025)]
     found["codec"] += deep
