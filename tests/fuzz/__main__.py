@@ -96,6 +96,8 @@ def fuzz(name: str, seconds: int, out: Path) -> Result:
     finds, failed = out / name, out / "failed"
     finds.mkdir(parents=True, exist_ok=True)
     failed.mkdir(exist_ok=True)
+    for old in failed.glob(f"{name}-*"):  # of an earlier run with the same folder
+        old.unlink()
     (CORPUS / name).mkdir(parents=True, exist_ok=True)
     log = out / f"{name}.log"
     options = [

@@ -43,6 +43,7 @@ def seeds() -> dict[str, list[bytes]]:
     found["header"] = [bytes.fromhex(case["header"]) for case in _cases("entry") if "header" in case]
     found["header"] += [raw[:-1] for raw in found["header"]]
     found["invitation"] += [raw[:-1] for raw in found["invitation"]]
+    found["proof"] = [raw for raw in found["message"] if b"\xa4fork" in raw[:6]]
     deep = [b"\x91" * depth + b"\xc0" for depth in (DEPTH_MAX, DEPTH_MAX + 1, 512, 1023, 1025)]
     found["codec"] += deep
     found["frame"] += [b"\x00" + raw for raw in deep]

@@ -28,7 +28,7 @@ from keys.mark import MAGIC as MARK_MAGIC
 from keys.mark import Mark
 from keys.signing import PublicKey
 from ledger.projection import Projection
-from ledger.store import create
+from ledger.store import Ledger, create
 from node.commands.steward import HEADS_BYTES_MAX, _read_heads
 from node.control import REQUEST_BYTES_MAX, Request, _read
 from node.desk import Desk
@@ -54,7 +54,7 @@ from protocol.limits import (
     MESSAGE_BYTES_MAX,
 )
 from protocol.make_vectors import NETWORK
-from protocol.message import Frame, decode_message, encode_message
+from protocol.message import Fork, Frame, decode_message, encode_message
 from sim.disk import MemoryStorage
 from sim.world import found, key_of, sign_run
 
@@ -129,6 +129,16 @@ def check_frame(raw: bytes) -> None:
 
 def check_message(raw: bytes) -> None:
     assert encode_message(decode_message(raw)) == raw
+
+
+def check_proof(raw: bytes) -> None:
+    """A fork proof that a peer sends, up to where admission knows whose it is."""
+    proof = decode_message(raw)
+    if not isinstance(proof, Fork):
+        raise FormatError("no fork proof")
+    outcome = _ledger().commit([proof]).outcomes[0]
+    if outcome.refused is not None:
+        raise outcome.refused
 
 
 def check_act(raw: bytes) -> None:
@@ -318,8 +328,8 @@ def _file(raw: bytes) -> Path:
 
 
 @cache
-def _desk() -> Desk:
-    """A desk over a certificate, a record and a step."""
+def _ledger() -> Ledger:
+    """A certificate and a record."""
     officer = key_of("fuzz", "officer")
     ledger = create(MemoryStorage(), found("fuzz"))
     certificate = Certify(officer.public, "officer", "Zulfiya Tosheva", "scc", "imt-4", ("officer",))
@@ -330,12 +340,18 @@ def _desk() -> Desk:
     ]:
         result = ledger.commit([(sign_run(ledger.charter, signer, Place(signer.public, 0, None), [(kind, body)], 0),)])
         ledger.apply(result)
+    return ledger
+
+
+@cache
+def _desk() -> Desk:
+    """A desk over that ledger."""
     folder = tempfile.mkdtemp(prefix="fuzz-desk-")
     atexit.register(rmtree, folder)
     projection = Projection(Path(folder) / "search.db")
-    while projection.catch_up(ledger, 3):
+    while projection.catch_up(_ledger(), 3):
         continue
-    return Desk(ledger, projection, officer.public)
+    return Desk(_ledger(), projection, KEY)
 
 
 TARGETS: Final[dict[str, Target]] = {
@@ -350,6 +366,7 @@ TARGETS: Final[dict[str, Target]] = {
     "control": Target(check_control, _LARGE_BYTES_MAX),
     "desk": Target(check_desk, 64 * 1024),
     "message": Target(check_message, MESSAGE_BYTES_MAX),
+    "proof": Target(check_proof, MESSAGE_BYTES_MAX),
     "act": Target(check_act, BODY_BYTES_MAX),
     "body": Target(check_body, BODY_BYTES_MAX),
     "card": Target(check_card, CARD_BYTES_MAX + _LINE_BYTES),
