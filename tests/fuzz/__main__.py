@@ -7,14 +7,14 @@ file that shows it and the command that runs it again. `--keep` puts into `corpu
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from tests.fuzz.seeds import file_name, seeds
@@ -29,6 +29,7 @@ STALL_S: Final = 600  # of real time for one input; child.py bounds its processo
 KEPT_BYTES_MAX: Final = 8 * 1024
 _STATUS: Final = re.compile(r"^#(\d+)\s.*?cov: (\d+) .*?corp: (\d+)/(\d+)(\w*)", re.MULTILINE)
 _MADE_NAME: Final = re.compile("[0-9a-f]{40}")
+_CODE: Final = tuple(str(CORPUS.parents[2] / folder) for folder in ("keys", "protocol", "ledger", "node"))
 _UNITS: Final = {"b": 1, "Kb": 1024, "Mb": 1024 * 1024}
 
 
@@ -103,10 +104,13 @@ def fuzz(name: str, seconds: int, out: Path) -> Result:
     options = [
         f"-max_total_time={seconds}", f"-max_len={TARGETS[name].size_max}", f"-rss_limit_mb={RSS_MIB_MAX}",
         f"-malloc_limit_mb={RSS_MIB_MAX}", f"-timeout={STALL_S}", f"-report_slow_units={STALL_S}",
-        f"-artifact_prefix={failed}/{name}-", "-print_final_stats=1", "-verbosity=1", str(finds), str(CORPUS / name),
+        f"-artifact_prefix={failed}/{name}-", "-print_final_stats=1", "-len_control=100",
+        str(finds), str(CORPUS / name),
     ]  # fmt: skip
     result = Result(name, seconds)
-    with log.open("wb") as file, child(name, options, out, file.fileno()) as process:
+    command = [sys.executable, "-m", "tests.fuzz.child", name, *options]
+    environment = os.environ | {"TMPDIR": str(out)}
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file, env=environment) as process:
         while process.poll() is None:
             _sample(process.pid, result)
             try:
@@ -116,12 +120,6 @@ def fuzz(name: str, seconds: int, out: Path) -> Result:
     _read_log(log.read_text("utf-8", "replace"), result)
     _judge(result, process.returncode, failed, log)
     return result
-
-
-def child(name: str, options: Sequence[str], out: Path, output: int) -> subprocess.Popen[bytes]:
-    """A process that fuzzes one target, its output going to that descriptor."""
-    command = [sys.executable, "-m", "tests.fuzz.child", name, *options]
-    return subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"TMPDIR": str(out)})
 
 
 def _sample(process_id: int, result: Result) -> None:
@@ -155,29 +153,48 @@ def _judge(result: Result, code: int, failed: Path, log: Path) -> None:
 
 
 def keep(name: str, out: Path) -> None:
-    """Make the committed corpus of one target anew: the fewest inputs that cover what all known ones do.
+    """Make the committed corpus of one target anew: the shortest inputs that reach what all known ones do.
 
-    Files that do not bear a name which libFuzzer gave stay: they are there for a reason that coverage does not show.
+    Files that do not bear a name made here or by libFuzzer stay: they are there for a reason that this does not show.
     """
-    known, new = CORPUS / name, out / f"{name}.kept"
-    with tempfile.TemporaryDirectory() as folder:
-        pool = Path(folder)
-        for raw in seeds()[name]:
-            (pool / file_name(raw)).write_bytes(raw)
-        for path in [*known.iterdir(), *(out / name).iterdir()]:
-            if path.stat().st_size <= KEPT_BYTES_MAX:
-                shutil.copy(path, pool / file_name(path.read_bytes()))
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        with (out / f"{name}.kept.log").open("wb") as file:
-            options = ["-set_cover_merge=1", f"-max_len={KEPT_BYTES_MAX}", str(new), str(pool)]
-            if child(name, options, out, file.fileno()).wait() != 0:
-                raise SystemExit(f"{name}: the merge failed; see {file.name}")
-    for path in known.iterdir():
-        if _MADE_NAME.fullmatch(path.name):
-            path.unlink()
-    for path in new.iterdir():
-        shutil.copy(path, known / file_name(path.read_bytes()))
+    known = CORPUS / name
+    made = [path for path in known.iterdir() if _MADE_NAME.fullmatch(path.name)]
+    found = [path for path in (*made, *(out / name).iterdir()) if path.stat().st_size <= KEPT_BYTES_MAX]
+    pool = {*seeds()[name], *(path.read_bytes() for path in found)}
+    for path in made:
+        path.unlink()
+    reached = set[object]()
+    for raw in sorted(pool, key=lambda raw: (len(raw), raw)):
+        steps = _steps(name, raw)
+        if not steps <= reached:
+            reached |= steps
+            (known / file_name(raw)).write_bytes(raw)
+
+
+def _steps(name: str, raw: bytes) -> set[object]:
+    """The steps from line to line that the target takes with that input, and how it ends."""
+    found = set[object]()
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> Callable[..., object] | None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_CODE):
+            return None
+        last = 0
+
+        def line(frame: FrameType, _event: str, _argument: object) -> Callable[..., object]:
+            nonlocal last
+            found.add((code, last, frame.f_lineno))
+            last = frame.f_lineno
+            return line
+
+        return line
+
+    sys.settrace(trace)
+    try:
+        found.add(accepts(name, raw))
+    finally:
+        sys.settrace(None)
+    return found
 
 
 if __name__ == "__main__":

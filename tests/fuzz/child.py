@@ -3,6 +3,7 @@
 import resource
 import signal
 import sys
+from random import Random
 from types import FrameType
 
 import atheris
@@ -10,7 +11,10 @@ import atheris
 with atheris.instrument_imports(include=["keys", "protocol", "ledger", "node"]):
     from tests.fuzz.targets import accepts
 
+from tests.fuzz.mutate import mutate
+
 CPU_S_MAX = 10.0  # for one input; real time says little on a machine that is shared
+KEEPS_FORM = 0.5  # of the changes: the others are of bytes
 ADDRESS_BYTES_MAX = 2 << 30  # beyond this an allocation fails: no input may ask for gigabytes that it does not touch
 
 
@@ -28,7 +32,16 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S_MAX)
         accepts(name, raw)
 
-    atheris.Setup(sys.argv, one)
+    def change(raw: bytes, size_max: int, seed: int) -> bytes:
+        random = Random(seed)
+        found = mutate(raw, random) if random.random() < KEEPS_FORM else None
+        while found is not None and random.random() < 0.3:  # at times several changes
+            raw, found = found, mutate(found, random)
+        if found is None or len(found) > size_max:
+            found = atheris.Mutate(raw[:size_max], size_max)
+        return bytes(found)
+
+    atheris.Setup(sys.argv, one, custom_mutator=change)
     atheris.Fuzz()
 
 
