@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+SEEDS ?= 2000
+NODES ?= 12
 
 help:
 	@echo 'make demo    eleven nodes on this machine play a case; ARGS="--json" or ARGS="--keep DIR"'
 	@echo 'make test    all tests'
 	@echo 'make check   lint, types and the quick tests'
-	@echo 'make sim     the simulator over many seeds'
+	@echo 'make sim     the simulator over SEEDS=2000 of NODES=12; ARGS="--minutes 60"'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'
@@ -43,7 +45,7 @@ types: venv
 check: lint types quick
 
 sim: venv
-	$(BIN)/python -m pytest -q -m "slow and sim" $(ARGS)
+	@$(BIN)/hamkor sim --seeds $(SEEDS) --nodes $(NODES) $(ARGS)
 
 bench: venv
 	$(BIN)/python -m tests.bench $(ARGS)
