@@ -43,9 +43,9 @@ from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.codec import decode
 from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, signed_bytes
 from protocol.frame import Run, decode_frame
-from protocol.limits import HEADER_BYTES_MAX, SEQ_MAX
+from protocol.limits import HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, SEQ_MAX
 from protocol.merkle import append, root, tree_root
-from protocol.message import Fork, Frame
+from protocol.message import Fork, Frame, read_fork
 
 BATCH: Final = 2000  # signatures handed to verify_many at once
 LISTED_MAX: Final = 10_000  # faults, and notes, that are listed; more are counted
@@ -202,26 +202,33 @@ def _runs(stream: BinaryIO, start: int, charter: Charter, audit: "_Audit | None"
 
 def _check_stored_fork(at: bytes, raw: bytes, audit: "_Audit") -> None:
     try:
-        value = decode(raw, size_max=4 * HEADER_BYTES_MAX)
+        value = decode(raw, size_max=MESSAGE_BYTES_MAX)
+        proof = read_fork(*value) if isinstance(value, list) and len(value) == 4 else None
     except FormatError:
-        value = None
-    match value:
-        case [[bytes() as first, bytes() as mark], [bytes() as second, bytes() as other_mark]]:
-            seq = audit.fork(Fork((first, mark), (second, other_mark)))
-            if seq is not None and at != _named(first)[0] + U64.pack(seq):
-                audit.fault(
-                    "index", at[:32], seq, None, "this fork proof is stored under another log or seq than its own"
-                )
-        case _:
-            audit.fault("fork", at[:32], None, None, "the stored fork proof cannot be read: the fork is not proved")
+        proof = None
+    if proof is None:
+        audit.fault("fork", at[:32], None, None, "the stored fork proof cannot be read: the fork is not proved")
+        return
+    seq = audit.fork(proof)
+    if seq is not None and at != _named(proof.first[0])[0] + U64.pack(seq):
+        audit.fault("index", at[:32], seq, None, "this fork proof is stored under another log or seq than its own")
 
 
-def _named(header: bytes) -> tuple[PublicKey, int]:
-    """Whose log and which seq a header names. Raises FormatError when it is no canonical header."""
+def _named_chain(side: Sequence[tuple[bytes, bytes]]) -> tuple[PublicKey, int]:
+    """Whose log and which seq a side of a fork proof begins at. Raises FormatError when it is no chain."""
+    key, seq, _ = _named(side[0][0])
+    for offset in range(1, len(side)):
+        if _named(side[offset][0]) != (key, seq + offset, entry_id(*side[offset - 1])):
+            raise FormatError("its entries do not follow one another")
+    return key, seq
+
+
+def _named(header: bytes) -> tuple[PublicKey, int, object]:
+    """Whose log, which seq and which predecessor a header names. Raises FormatError when it is no canonical header."""
     match decode(header, size_max=HEADER_BYTES_MAX):
-        case [int(version), bytes(key), int(seq), _, _, _, _, _, _, _] if version == VERSION and len(key) == 32:
+        case [int(version), bytes(key), int(seq), prev, _, _, _, _, _, _] if version == VERSION and len(key) == 32:
             if type(seq) is int and 0 <= seq <= SEQ_MAX:
-                return PublicKey(key), seq
+                return PublicKey(key), seq, prev
     raise FormatError("these are not an entry's ten fields")
 
 
@@ -313,7 +320,7 @@ class _Audit:
     def fork(self, proof: Fork) -> int | None:
         """Check a proof and remember where the log forks. Gives the seq, or None when it proves nothing."""
         try:
-            (key, seq), other = _named(proof.first[0]), _named(proof.second[0])
+            (key, seq), other = (_named_chain(side) for side in proof.sides)
         except FormatError as error:
             self.fault("fork", None, None, None, f"a fork proof holds no entry's header ({error}): it proves nothing")
             return None
@@ -322,7 +329,8 @@ class _Audit:
             detail = "a fork proof needs two entries of one log and seq, in order of id: this one proves nothing"
             self.fault("fork", key, seq, ids[0], detail)
             return None
-        signed = [(key, signed_bytes(self._network_id, header), mark) for header, mark in (proof.first, proof.second)]
+        proving = [side[-1] for side in proof.sides]
+        signed = [(key, signed_bytes(self._network_id, header), mark) for header, mark in proving]
         if not all(self._verify(signed)):
             detail = "a fork proof holds a signature that does not verify: it proves nothing, and may be slander"
             self.fault("fork", key, seq, ids[0], detail)

@@ -1,14 +1,17 @@
-"""What the council of agencies decided, as a pure function of the set of its acts (SPEC.md 4.5).
+"""What the council of agencies decided, as a pure function of the set of its acts (SPEC.md 4.4.1).
 
 The council's acts are the proposals and approvals signed by root keys. They are read in order of causal height,
 then id; both are bound by hashes, so every node reads them in the same order. A change that passes may cut a root
-key's log. Then reading starts again from the charter with that cutoff in force from the beginning: so a stolen
-root key gains nothing by writing as if it had written early. Cutoffs are never taken back, so this comes to an end.
+key's log. Then all is read again from the charter on, with those cutoffs in force from the beginning, until what
+passes is what was in force: so a stolen root key gains nothing by writing as if it had written early.
+
+Two changes may each cut away a yes that the other needs. Then those who said yes to both decide by what they said
+last, wherever it stands in the order: see `_disowned`.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from keys.signing import PublicKey
 from protocol.acts import Act, Admit, Approve, Change, Cutoff, Propose, Rekey, Remove, Threshold
@@ -67,12 +70,15 @@ class Council:
     proposals: tuple[Proposal, ...]  # in the order in which they were read
 
 
+_Ends: TypeAlias = "dict[PublicKey, tuple[Cutoff, EntryId]]"  # key -> where its log ends, and the act that says so
+
+
 @dataclass(slots=True)
 class _Open:
     id: EntryId
     agency: str
     change: Change
-    yes: set[str]
+    yes: dict[str, tuple[PublicKey, int]] = field(default_factory=dict)  # agency -> key and seq of its first yes
     passed: EntryId | None = None
 
 
@@ -81,10 +87,32 @@ class _State:
     members: dict[str, Agency]
     roots: dict[PublicKey, Agency]
     threshold: int
-    cutoffs: dict[PublicKey, tuple[Cutoff, EntryId]]
+    ends: _Ends  # in force
+    passed: _Ends = field(default_factory=dict)  # by what has passed in this reading
     removed: dict[PublicKey, Removal] = field(default_factory=dict)
     proposals: dict[EntryId, _Open] = field(default_factory=dict)
-    lowered: bool = False
+
+    def counts(self, key: PublicKey, seq: int) -> bool:
+        """Whether that entry of a root key's log is not after its end."""
+        return key not in self.ends or spares(self.ends[key][0], seq)
+
+
+def decide(charter: Charter, acts: Iterable[tuple[ActEntry, Act]]) -> Council:
+    """What the council's acts come to. Cost: O(acts log acts) for each time they are read, mostly two."""
+    book = _Book([(entry, act) for entry, act in acts if isinstance(act, (Propose, Approve))])
+    earlier: list[_Ends] = []
+    ends: _Ends = {}
+    while True:
+        state = _read_all(charter, book, ends)
+        if state.passed == ends:
+            return _outcome(state, ends)
+        if state.passed in earlier:  # they go in a circle: all cutoffs of the circle count
+            for circle in earlier[earlier.index(state.passed) :]:
+                _lower_all(ends, circle)
+            state = _read_all(charter, book, ends)
+            return _outcome(state, state.ends)
+        earlier.append(state.passed)
+        ends = dict(state.passed)
 
 
 def lower(one: Cutoff, other: Cutoff) -> bool:
@@ -97,24 +125,20 @@ def spares(cutoff: Cutoff | None, seq: int) -> bool:
     return cutoff is None or (cutoff.id is not None and seq <= cutoff.seq)
 
 
-def decide(charter: Charter, acts: Iterable[tuple[ActEntry, Act]]) -> Council:
-    """What the council's acts come to. Cost: O(acts log acts) for each root key that is cut, and once more."""
-    ordered = _in_order([(entry, act) for entry, act in acts if isinstance(act, (Propose, Approve))])
-    cutoffs: dict[PublicKey, tuple[Cutoff, EntryId]] = {}
-    while True:
-        members = {agency.name: agency for agency in charter.agencies}
-        roots = {agency.key: agency for agency in charter.agencies}
-        state = _State(members, roots, charter.threshold, cutoffs)
-        for entry, act in ordered:
-            _read(state, entry, act)
-            if state.lowered:
-                break
-        if not state.lowered:
-            proposals = tuple(
-                Proposal(item.id, item.agency, item.change, tuple(sorted(item.yes)), item.passed)
-                for item in state.proposals.values()
-            )
-            return Council(state.members, state.roots, state.threshold, cutoffs, state.removed, proposals)
+class _Book:
+    """The council's acts in the order in which they are read, and who ever said yes to what."""
+
+    def __init__(self, acts: list[tuple[ActEntry, Act]]) -> None:
+        self.ordered = _in_order(acts)
+        self.changes = {entry.id: act.change for entry, act in self.ordered if isinstance(act, Propose)}
+        self.yes: dict[EntryId, dict[PublicKey, tuple[int, int]]] = {}  # proposal -> key -> seqs of its first, last yes
+        self.said: dict[PublicKey, set[EntryId]] = {}
+        for entry, act in self.ordered:
+            proposal = entry.id if isinstance(act, Propose) else act.proposal if isinstance(act, Approve) else None
+            if proposal in self.changes:
+                first, last = self.yes.setdefault(proposal, {}).get(entry.key, (entry.seq, entry.seq))
+                self.yes[proposal][entry.key] = (min(first, entry.seq), max(last, entry.seq))
+                self.said.setdefault(entry.key, set()).add(proposal)
 
 
 def _in_order(acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
@@ -143,26 +167,84 @@ def _in_order(acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
     return sorted(known.values(), key=lambda item: (heights[item[0].id], item[0].id))
 
 
-def _read(state: _State, entry: ActEntry, act: Act) -> None:
+def _read_all(charter: Charter, book: _Book, ends: _Ends) -> _State:
+    members = {agency.name: agency for agency in charter.agencies}
+    roots = {agency.key: agency for agency in charter.agencies}
+    state = _State(members, roots, charter.threshold, dict(ends))
+    for entry, act in book.ordered:
+        item = _yes(state, entry, act)
+        if item is not None and item.passed is None and _agreed(state, book, item) and _possible(state, item.change):
+            item.passed = entry.id
+            _apply(state, item.change, entry.id)
+    return state
+
+
+def _yes(state: _State, entry: ActEntry, act: Act) -> _Open | None:
+    """Note an act; the proposal to which it says yes, or None when it has no effect."""
     agency = state.roots.get(entry.key)
-    cut = state.cutoffs.get(entry.key)
-    if agency is None or not spares(cut[0] if cut else None, entry.seq):
-        return
+    if agency is None or not state.counts(entry.key, entry.seq):
+        return None
     member = state.members.get(agency.name)
     if member is None or member.key != entry.key:
-        return  # it left, or has another root key by now
+        return None  # it left, or has another root key by now
     if isinstance(act, Propose):
-        item = state.proposals[entry.id] = _Open(entry.id, agency.name, act.change, {agency.name})
-    elif isinstance(act, Approve) and act.proposal in state.proposals:
-        item = state.proposals[act.proposal]
-        item.yes.add(agency.name)
-    else:
-        return
-    concerned = item.change.name if isinstance(item.change, (Rekey, Remove)) else None
-    yes = sum(name in state.members and name != concerned for name in item.yes)
-    if item.passed is None and yes >= state.threshold and _possible(state, item.change):
-        item.passed = entry.id
-        _apply(state, item.change, entry.id)
+        state.proposals[entry.id] = _Open(entry.id, agency.name, act.change)
+    item = state.proposals.get(act.proposal if isinstance(act, Approve) else entry.id)
+    if item is not None:
+        item.yes.setdefault(agency.name, (entry.key, entry.seq))
+    return item
+
+
+def _agreed(state: _State, book: _Book, item: _Open) -> bool:
+    """Whether enough members say yes, the agency concerned left out, and nobody's yes that others took back by word."""
+    concerned = _concerned(item.change)
+    yes = [
+        (key, seq) for name, (key, seq) in item.yes.items() if name in state.members and name != concerned
+    ]  # fmt: skip
+    return sum(not _disowned(state, book, item.id, key, seq) for key, seq in yes) >= state.threshold
+
+
+def _disowned(state: _State, book: _Book, proposal: EntryId, key: PublicKey, seq: int) -> bool:
+    """Whether somebody who said yes to `proposal` beside `key` said later that `key`'s log ended before `seq`.
+
+    That is: said yes to a change that would cut it there, and for which enough have spoken. So a key that was stolen
+    cannot complete an old proposal with the voices of those who have since decided that it was stolen.
+    """
+    for other, (_, last) in book.yes[proposal].items():
+        if other == key or not state.counts(other, last):
+            continue
+        for later in book.said[other] - {proposal}:
+            at = book.yes[later][other][1]
+            if at > last and state.counts(other, at):
+                cutoff = _cutoff_of(state, book.changes[later], key)
+                if cutoff is not None and not spares(cutoff, seq) and _supported(state, book, later):
+                    return True
+    return False
+
+
+def _supported(state: _State, book: _Book, proposal: EntryId) -> bool:
+    concerned = _concerned(book.changes[proposal])
+    names = {state.roots[key].name for key, (first, _) in book.yes[proposal].items()
+             if key in state.roots and state.counts(key, first)}  # fmt: skip
+    return len(names - {concerned}) >= state.threshold
+
+
+def _concerned(change: Change) -> str | None:
+    return change.name if isinstance(change, (Rekey, Remove)) else None
+
+
+def _cutoff_of(state: _State, change: Change, key: PublicKey) -> Cutoff | None:
+    """Where `change` would end the log of root key `key`; None: not at all."""
+    agency = state.roots.get(key)
+    if agency is None or agency.name != _concerned(change):
+        return None
+    if isinstance(change, Rekey):
+        return Cutoff(key, change.seq, change.id)
+    return _of_removed(change, key) if isinstance(change, Remove) else None
+
+
+def _of_removed(change: Remove, key: PublicKey) -> Cutoff:
+    return next((cutoff for cutoff in change.cutoffs if cutoff.key == key), Cutoff(key, 0, None))
 
 
 def _possible(state: _State, change: Change) -> bool:
@@ -173,7 +255,7 @@ def _possible(state: _State, change: Change) -> bool:
         case Rekey():
             return change.name in state.members and change.key not in state.roots
         case Remove():
-            return change.name in state.members and len(state.members) > 1
+            return change.name in state.members and len(state.members) > state.threshold
         case Threshold():
             return change.threshold <= len(state.members)
 
@@ -193,14 +275,26 @@ def _apply(state: _State, change: Change, act: EntryId) -> None:
             gone = state.members.pop(change.name)
             removal = Removal(act, {cutoff.key: cutoff for cutoff in change.cutoffs})
             state.removed |= {key: removal for key, agency in state.roots.items() if agency.name == change.name}
-            _cut(state, removal.cutoffs.get(gone.key, Cutoff(gone.key, 0, None)), act)
+            _cut(state, _of_removed(change, gone.key), act)
 
 
 def _cut(state: _State, cutoff: Cutoff, act: EntryId) -> None:
-    before = state.cutoffs.get(cutoff.key)
-    if before is None or lower(cutoff, before[0]):
-        state.cutoffs[cutoff.key] = (cutoff, act)
-        state.lowered = True
+    _lower_all(state.ends, {cutoff.key: (cutoff, act)})
+    _lower_all(state.passed, {cutoff.key: (cutoff, act)})
+
+
+def _lower_all(ends: _Ends, more: _Ends) -> None:
+    for key, found in more.items():
+        if key not in ends or lower(found[0], ends[key][0]):
+            ends[key] = found
+
+
+def _outcome(state: _State, ends: _Ends) -> Council:
+    proposals = tuple(
+        Proposal(item.id, item.agency, item.change, tuple(sorted(item.yes)), item.passed)
+        for item in state.proposals.values()
+    )
+    return Council(state.members, state.roots, state.threshold, ends, state.removed, proposals)
 
 
 def _order(cutoff: Cutoff) -> tuple[int, bytes]:

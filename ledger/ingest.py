@@ -9,19 +9,22 @@ A frame is admitted in this order, and wholly or not at all:
    c. each row's shape, size, hash and canonical form; times do not go back;
    d. where the run overlaps what is held, the ids are the same;
    e. the signature on the run's last row: with the chain of hashes it proves every row before it;
+      Every ANCHOR-th entry of a log is held to its own signature too;
 3. everything is written in one transaction.
 
 A run that fails (a) or (b) is **set aside**: nothing is wrong with it, it only comes too early, and sync brings
-it again. One that fails (c), (d) or (e) refuses the whole frame. Where (d) fails and both entries are signed by
-their author, that is a **fork**: the proof is kept, what lies below it counts, what lies above is disputed.
+it again. One that fails (c) or (e) refuses the whole frame. Where (d) fails that is a **fork**: each side is proved
+by the next signature in its chain; the proof is kept, what lies below it counts, what lies above is disputed.
 
 Of a log only so much counts as its author's standing allows: nothing without a certificate, up to the cutoff where
 the key was revoked, up to the fork where it signed twice; a cutoff beyond a fork endorses the branch it lies on.
-Whenever the acts change, the logs they speak of are measured again. What does not count stays where it is held.
+Whenever the acts change, the logs they speak of are measured again. What does not count is kept: in the log, or, where
+it made way for an endorsed branch, beside it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
@@ -30,11 +33,12 @@ from ledger.authority import Authority, evaluate
 from ledger.council import ActEntry
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.storage import Reader, Writer
+from protocol.acts import Cutoff
 from protocol.charter import Charter
 from protocol.codec import encode, pack, unpack_row
 from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, signed_bytes
 from protocol.frame import Run, decode_frame
-from protocol.limits import SEQ_MAX
+from protocol.limits import ANCHOR, SEQ_MAX
 from protocol.merkle import append
 from protocol.message import Fork
 
@@ -50,10 +54,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A run that cannot be placed. reason: "gap", "uncertified", "void" (after its author's cutoff), "forked", or
-    "unproven": it parts from what is held at an entry that its author did not sign itself, so there is no proof of
-    the fork, and nobody to blame for it.
-    """
+    """A run that cannot be placed. reason: "gap", "uncertified", "void" (after its author's cutoff) or "forked"."""
 
     key: PublicKey
     seq: int
@@ -77,6 +78,7 @@ class Outcome:
     set_aside: list[SetAside] = field(default_factory=list)
     diverged: list[Diverged] = field(default_factory=list)
     forks: list[tuple[PublicKey, int]] = field(default_factory=list)
+    branches: int = 0  # runs for which rows of another branch made way
     refused: RemoteError | None = None
 
 
@@ -147,7 +149,7 @@ class Admission:
 
     def _check_run(self, run: Run, plan: _Plan) -> None:
         log = plan.logs.get(run.key) or self.log(run.key)
-        if self._endorsed(log) and log.forked_at is not None and run.seq >= log.size and run.end > log.forked_at:
+        if self._lacks_branch(log, run) and run.prev == self._held_id(log, run.seq - 1):
             self._check_branch(run, log, plan)
             return
         ceiling, beyond = self._ceiling(log)
@@ -156,7 +158,7 @@ class Admission:
             plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= ceiling else "gap"))
             return
         facts = self._read_rows(run, log)
-        shared = min(run.end, log.size)  # below it, both sides hold entries
+        shared = min(limit, log.held)  # below it, both sides hold entries
         joins = facts[shared - run.seq - 1].id if shared > run.seq else run.prev
         if joins != self._id_at(log, shared - 1, plan):
             self._check_divergence(run, facts, log, plan)
@@ -166,29 +168,30 @@ class Admission:
             plan.outcome.set_aside.append(SetAside(run.key, limit, beyond))
         if limit <= log.size:
             return
-        self._verify_last(run, facts)
-        while limit < run.end and limit > log.size and not self._is_own(run.key, facts[limit - 1 - run.seq]):
+        self._verify_run(run, facts, shared)
+        while log.size < limit < run.end and not self._is_own(run.key, facts[limit - 1 - run.seq]):
             limit -= 1  # so that what counts can be sent on
         if limit > log.size:
-            self._plan_rows(run, facts[log.size - run.seq : limit - run.seq], log, plan)
+            self._plan_rows(run, facts[: limit - run.seq], log, plan)
 
     def _check_branch(self, run: Run, log: LogState, plan: _Plan) -> None:
-        """A run above the fork of a log of which a cutoff endorses a branch: held until the branch is whole."""
-        before = self._held_id(log, run.seq - 1)
-        if run.seq > log.held or run.prev != before:
-            plan.outcome.set_aside.append(SetAside(run.key, run.seq, "gap"))
-            return
+        """A run across the fork of a log of which a cutoff endorses a branch: taken, since it may be that branch."""
         facts = self._read_rows(run, replace(log, id=self._held_id(log, log.held - 1)))
-        self._verify_last(run, facts)
         known = 0
         while known < len(facts) and self._held_id(log, run.seq + known) == facts[known].id:
             known += 1
+        if log.forked_at is not None and run.seq + known < log.forked_at:
+            self._check_divergence(run, facts, log, plan)
+            return
         plan.outcome.duplicates += known
         if known < len(facts):
+            self._verify_run(run, facts, run.seq + known)
             first, rows = run.seq + known, list(run.rows[known:])
+            plan.outcome.branches += first < log.held
             plan.rows.append((log, first, rows, facts[known:]))
             plan.branches.append((log, first))
             plan.logs[run.key] = replace(log, held=first + len(rows), time_ms=facts[-1].time_ms)
+            plan.outcome.new.append(Stretch(run.key, first, len(rows)))
 
     def _read_rows(self, run: Run, log: LogState) -> list[Facts]:
         facts: list[Facts] = []
@@ -207,13 +210,13 @@ class Admission:
             raise FormatError(f"entry {seq} of log {_short(key)}: {error}") from None
         return facts
 
-    def _verify_last(self, run: Run, facts: list[Facts]) -> None:
-        network_id = self._charter.network_id
-        last = facts[-1]
-        if verify(run.key, signed_bytes(network_id, last.header), last.signature):
+    def _verify_run(self, run: Run, facts: list[Facts], first: int) -> None:
+        """Check the signature on the last row, and on every ANCHOR-th entry from `first` on."""
+        anchors = range(first + -(first + 1) % ANCHOR, run.end - 1, ANCHOR)
+        if self._is_own(run.key, facts[-1]) and all(self._is_own(run.key, facts[seq - run.seq]) for seq in anchors):
             return
         for offset, fact in enumerate(facts):  # name the first entry that its author did not sign
-            if not verify(run.key, signed_bytes(network_id, fact.header), fact.signature):
+            if not self._is_own(run.key, fact):
                 raise AdmissionError(
                     "signature",
                     f"the signature of entry {run.seq + offset} of log {_short(run.key)} does not verify:"
@@ -221,21 +224,25 @@ class Admission:
                 )
 
     def _plan_rows(self, run: Run, facts: list[Facts], log: LogState, plan: _Plan) -> None:
-        rows = list(run.rows[log.size - run.seq : log.size - run.seq + len(facts)])
+        """Let a log grow by the rows of `run` that `facts` are of, those that are held already left out."""
+        size = run.seq + len(facts)
+        counted = [fact.id for fact in facts[log.size - run.seq :]]
         grown = replace(
             log,
-            size=log.size + len(facts),
+            size=size,
             id=facts[-1].id,
             time_ms=facts[-1].time_ms,
-            peaks=tuple(append(log.peaks, log.size, [fact.id for fact in facts])),
-            held=max(log.held, log.size + len(facts)),
+            peaks=tuple(append(log.peaks, log.size, counted)),
+            held=max(log.held, size),
         )
-        plan.rows.append((log, log.size, rows, facts))
+        first = min(log.held, size)
+        fresh = facts[first - run.seq :]
+        plan.rows.append((log, first, list(run.rows[first - run.seq : len(facts)]), fresh))
         plan.logs[run.key] = grown
-        plan.outcome.new.append(Stretch(run.key, log.size, len(facts)))
+        plan.outcome.new.append(Stretch(run.key, log.size, size - log.size))
         plan.acts += [
-            ActEntry(fact.id, run.key, log.size + offset, tuple(fact.refs), fact.body)
-            for offset, fact in enumerate(facts)
+            ActEntry(fact.id, run.key, first + offset, tuple(fact.refs), fact.body)
+            for offset, fact in enumerate(fresh)
             if fact.kind == "act"
         ]
 
@@ -243,20 +250,17 @@ class Admission:
 
     def _check_divergence(self, run: Run, facts: list[Facts], log: LogState, plan: _Plan) -> None:
         """Find where `run` parts from what is held: a fork when both entries there are signed."""
-        self._verify_last(run, facts)
+        self._verify_run(run, facts, run.seq)
         if run.seq > 0 and run.prev != self._id_at(log, run.seq - 1, plan):
             plan.outcome.diverged.append(Diverged(run.key, run.seq))
             return
-        for seq in range(run.seq, min(run.end, log.size)):
-            theirs = facts[seq - run.seq]
-            if theirs.id == self._id_at(log, seq, plan):
+        for seq in range(run.seq, min(run.end, log.held)):
+            if facts[seq - run.seq].id == self._id_at(log, seq, plan):
                 continue
-            mine = self._signed_header(log, seq, plan)
-            pair = sorted([mine, (theirs.header, bytes(theirs.signature))], key=lambda item: entry_id(*item))
-            if not all(self._is_signed(run.key, *item) for item in pair):
-                plan.outcome.set_aside.append(SetAside(run.key, seq, "unproven"))
-                return
-            found = self._check_fork(Fork(pair[0], pair[1]))
+            theirs = self._up_to_own(run.key, facts[seq - run.seq :])
+            mine = self._up_to_own(run.key, (self._facts_at(log, at, plan) for at in range(seq, log.held)))
+            first, second = sorted([mine, theirs], key=lambda side: entry_id(*side[0]))
+            found = self._check_fork(Fork(first[0], second[0], first[1:], second[1:]))
             if plan.rows or plan.acts:
                 plan.outcome.set_aside += [SetAside(stretch.key, stretch.first, "gap") for stretch in plan.outcome.new]
                 plan.rows, plan.acts, plan.outcome.new = [], [], []
@@ -265,18 +269,16 @@ class Admission:
             return
 
     def _check_fork(self, fork: Fork) -> _Plan:
-        """Check a proof: one certified key, one seq, two ids, two valid signatures."""
-        (first, first_signature), (second, second_signature) = fork.first, fork.second
-        key, seq = _key_and_seq(first)
-        if (key, seq) != _key_and_seq(second) or entry_id(*fork.first) >= entry_id(*fork.second):
+        """Check a proof: one certified key, one seq, two ids, each proved by a valid signature in its chain."""
+        (key, seq), other = (_place_of_chain(side) for side in fork.sides)
+        if (key, seq) != other or entry_id(*fork.first) >= entry_id(*fork.second):
             raise FormatError("a fork proof is two different entries of one key and seq, in ascending order of id")
         if self.authority.of(key) is None:
             return _Plan(outcome=Outcome(set_aside=[SetAside(key, seq, "uncertified")]))
-        for header, signature in ((first, first_signature), (second, second_signature)):
-            if not self._is_signed(key, header, signature):
-                raise AdmissionError(
-                    "signature", f"the proof that log {_short(key)} forks at {seq} holds a signature that fails"
-                )
+        if not all(self._is_signed(key, *side[-1]) for side in fork.sides):
+            raise AdmissionError(
+                "signature", f"the proof that log {_short(key)} forks at {seq} holds a signature that fails"
+            )
         log = self.log(key)
         if log.forked_at is not None and log.forked_at <= seq:
             return _Plan(outcome=Outcome(duplicates=1))
@@ -288,28 +290,29 @@ class Admission:
 
     def _ceiling(self, log: LogState) -> tuple[int, str]:
         """How many entries of a log may count, and what becomes of the rest: "forked" or "void"."""
-        cutoff = self.authority.cutoff(log.key)
-        if log.forked_at is not None and (cutoff is None or cutoff.id is None or cutoff.seq >= log.forked_at):
-            return (log.size if self._endorsed(log) and log.size > log.forked_at else log.forked_at), "forked"
-        if cutoff is None:
-            return SEQ_MAX + 1, ""
-        return (0 if cutoff.id is None else cutoff.seq + 1), "void"
+        end = _end_of(self.authority.cutoff(log.key))
+        if log.forked_at is None or end <= log.forked_at:
+            return end, "void"
+        return max(log.size, log.forked_at) if self._endorsed(log) else log.forked_at, "forked"
 
     def _endorsed(self, log: LogState) -> bool:
+        """Whether the cutoff lies on a branch of the fork, which counts up to there once it is held whole."""
         cutoff = self.authority.cutoff(log.key)
-        above = cutoff is not None and cutoff.id is not None and log.forked_at is not None
-        return above and cutoff.seq >= log.forked_at  # type: ignore[union-attr,operator]
+        return cutoff is not None and log.forked_at is not None and _end_of(cutoff) > log.forked_at
+
+    def _lacks_branch(self, log: LogState, run: Run) -> bool:
+        """Whether `run` reaches beyond the fork of a log of which a cutoff endorses a branch that is not held whole."""
+        cutoff = self.authority.cutoff(log.key)
+        if not self._endorsed(log) or cutoff is None or log.forked_at is None or run.end <= log.forked_at:
+            return False
+        return run.seq <= log.held and self._held_id(log, cutoff.seq) != cutoff.id
 
     def _measured(self, log: LogState, authority: Authority) -> LogState:
         """The log with its size as `authority` and its fork allow. Cost: O(size) hashes where that changes it."""
-        standing, size = authority.of(log.key), log.held
         cutoff = authority.cutoff(log.key)
-        if standing is None:
-            size = 0
-        elif cutoff is not None:
-            size = 0 if cutoff.id is None else min(size, cutoff.seq + 1)
+        size = 0 if authority.of(log.key) is None else min(log.held, _end_of(cutoff))
         if log.forked_at is not None and size > log.forked_at:
-            whole = cutoff is not None and size == cutoff.seq + 1 and self._held_id(log, cutoff.seq) == cutoff.id
+            whole = cutoff is not None and size == _end_of(cutoff) and self._held_id(log, size - 1) == cutoff.id
             size = size if whole else log.forked_at
         while 0 < size < log.held and not self._is_own(log.key, self._fact_at(log, size - 1)):
             size -= 1  # back to an entry that can be sent on
@@ -317,6 +320,15 @@ class Admission:
             return log
         ids = [raw[:32] for _, raw in self._rows(log, 0, size)]
         return replace(log, size=size, id=EntryId(ids[-1]) if ids else None, peaks=tuple(append((), 0, ids)))
+
+    def _up_to_own(self, key: PublicKey, chain: Iterable[Facts]) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers and signatures from the start of a chain to the first that proves it, within ANCHOR entries."""
+        side: list[tuple[bytes, bytes]] = []
+        for fact in chain:
+            side.append((fact.header, bytes(fact.signature)))
+            if self._is_own(key, fact):
+                break
+        return tuple(side)
 
     def _is_own(self, key: PublicKey, fact: Facts) -> bool:
         return self._is_signed(key, fact.header, fact.signature)
@@ -355,12 +367,11 @@ class Admission:
         raw = self._txn.get("rows", PLACE.pack(log.number, seq)) or b""
         return read_row(raw[32:], log.key, seq, self._held_id(log, seq - 1))
 
-    def _signed_header(self, log: LogState, seq: int, plan: _Plan) -> tuple[bytes, bytes]:
+    def _facts_at(self, log: LogState, seq: int, plan: _Plan) -> Facts:
         for planned, first, _, facts in plan.rows:
             if planned.key == log.key and first <= seq < first + len(facts):
-                return facts[seq - first].header, facts[seq - first].signature
-        fact = self._fact_at(log, seq)
-        return fact.header, fact.signature
+                return facts[seq - first]
+        return self._fact_at(log, seq)
 
     def _rows(self, log: LogState, first: int, stop: int) -> Iterable[tuple[bytes, bytes]]:
         return self._txn.scan("rows", PLACE.pack(log.number, first), PLACE.pack(log.number, stop))
@@ -369,25 +380,21 @@ class Admission:
 
     def _write(self, plan: _Plan) -> None:
         txn = self._txn
+        branching = {log.key for log, _ in plan.branches}
         for log, first in plan.branches:
             if first < log.held:
                 self._make_way(log, first)
         for log, first, rows, facts in plan.rows:
-            places = [PLACE.pack(log.number, first + offset) for offset in range(len(rows))]
-            txn.put_many("rows", zip(places, [f.id + row for f, row in zip(facts, rows, strict=True)], strict=True))
-            txn.put_many("ids", sorted(zip([fact.id for fact in facts], places, strict=True)))
-            kinds = [(p, f.kind) for p, f in zip(places, facts, strict=True) if f.kind in INDEXED_KINDS]
-            for place, kind in kinds:
-                txn.put("kinds", kind_key(kind, place), b"")
-            txn.put("arrivals", U64.pack(self._arrival), ARRIVAL.pack(log.number, first, len(rows)))
-            self._arrival += len(rows)
+            self._put_rows(log, first, rows, facts)
+            for fact in facts if log.key in branching else ():
+                txn.delete("branches", fact.id)
         for key, log in plan.logs.items():
             txn.put("logs", key, log.encode())
             txn.put("numbers", U32.pack(log.number), key)
             self.logs[key] = log
         if plan.fork is not None:
             key, seq, fork = plan.fork
-            txn.put("forks", key + U64.pack(seq), encode([fork.first, fork.second]))
+            txn.put("forks", key + U64.pack(seq), encode(fork.value()))
         if plan.acts or plan.fork is not None or plan.branches:
             self.acts += plan.acts
             again = [plan.fork[0]] if plan.fork is not None else [log.key for log, _ in plan.branches]
@@ -408,7 +415,7 @@ class Admission:
             for key in [*again, *_changed(before, self.authority)]:
                 if self._txn.get("logs", key) is None:
                     continue
-                log = self.log(key)
+                log = self._restored(self.log(key))
                 measured = self._measured(log, self.authority)
                 self.logs[key] = measured
                 if measured != log:
@@ -418,6 +425,44 @@ class Admission:
             again = ()
             if not moved:
                 return
+
+    def _put_rows(self, log: LogState, first: int, rows: Sequence[bytes], facts: Sequence[Facts]) -> None:
+        txn = self._txn
+        places = [PLACE.pack(log.number, first + offset) for offset in range(len(rows))]
+        txn.put_many("rows", zip(places, [f.id + row for f, row in zip(facts, rows, strict=True)], strict=True))
+        txn.put_many("ids", sorted(zip([fact.id for fact in facts], places, strict=True)))
+        kinds = [(p, f.kind) for p, f in zip(places, facts, strict=True) if f.kind in INDEXED_KINDS]
+        for place, kind in kinds:
+            txn.put("kinds", kind_key(kind, place), b"")
+        if rows:
+            txn.put("arrivals", U64.pack(self._arrival), ARRIVAL.pack(log.number, first, len(rows)))
+            self._arrival += len(rows)
+
+    def _restored(self, log: LogState) -> LogState:
+        """The log with the branch that its cutoff endorses, where that is kept whole beside it."""
+        cutoff = self.authority.cutoff(log.key)
+        if not self._endorsed(log) or cutoff is None or log.forked_at is None:
+            return log
+        aside: list[bytes] = []
+        known, seq = cutoff.id, cutoff.seq
+        while self._held_id(log, seq) != known:
+            raw = self._txn.get("branches", known or b"\x00")
+            if raw is None:
+                return log
+            _, prev, row = unpack_row(raw)
+            aside.append(cast("bytes", row))
+            known, seq = EntryId(cast("bytes", prev)) if prev else None, seq - 1
+        if not aside:
+            return log
+        self._make_way(log, seq + 1)
+        facts: list[Facts] = []
+        for row in reversed(aside):
+            facts.append(read_row(row, log.key, seq + 1 + len(facts), facts[-1].id if facts else known))
+            self._txn.delete("branches", facts[-1].id)
+        self._put_rows(log, seq + 1, aside[::-1], facts)
+        back = replace(log, held=cutoff.seq + 1, time_ms=facts[-1].time_ms)
+        self._txn.put("logs", log.key, back.encode())
+        return back
 
     def _make_way(self, log: LogState, first: int) -> None:
         """Put the rows of a branch from `first` on beside the log, where `Ledger.entry` still finds them."""
@@ -463,6 +508,11 @@ def _acts_of(reader: Reader, log: LogState) -> list[ActEntry]:
     return acts
 
 
+def _end_of(cutoff: Cutoff | None) -> int:
+    """How many entries a cutoff leaves."""
+    return SEQ_MAX + 1 if cutoff is None else 0 if cutoff.id is None else cutoff.seq + 1
+
+
 def _changed(before: Authority, after: Authority) -> list[PublicKey]:
     """The keys of whose logs more or less may count now."""
     keys = before.standings.keys() | after.standings.keys()
@@ -473,13 +523,23 @@ def _changed(before: Authority, after: Authority) -> list[PublicKey]:
     )
 
 
-def _key_and_seq(header: bytes) -> tuple[PublicKey, int]:
+def _place_of_chain(side: Sequence[tuple[bytes, bytes]]) -> tuple[PublicKey, int]:
+    """Whose entry a side of a fork proof begins with, and its seq. Raises FormatError where it is no chain."""
+    start = key, seq, _ = _link_of(side[0][0])
+    for offset, (before, (header, _)) in enumerate(pairwise(side), 1):
+        if _link_of(header) != (key, seq + offset, entry_id(*before)):
+            raise FormatError("a side of a fork proof is entries of one log, each the next after the one before it")
+    return start[0], start[1]
+
+
+def _link_of(header: bytes) -> tuple[PublicKey, int, object]:
+    """Key, seq and prev of a header."""
     fields = unpack_row(header)
     if len(fields) != 10 or fields[0] != VERSION or type(fields[1]) is not bytes or type(fields[2]) is not int:
         raise FormatError("a fork proof holds something that is not an entry's header")
     if len(fields[1]) != 32 or fields[2] < 0 or encode(fields) != header:
         raise FormatError("a fork proof holds a header that is not in canonical form")
-    return PublicKey(fields[1]), fields[2]
+    return PublicKey(fields[1]), fields[2], fields[3]
 
 
 def _short(key: bytes) -> str:

@@ -11,7 +11,7 @@
 | `ids`      | id                      | number u32, seq u64                                                      |
 | `arrivals` | first arrival u64       | number u32, first seq u64, count u32: entries that came together         |
 | `kinds`    | kind, 00, number, seq   | empty; only for the kinds in INDEXED_KINDS                               |
-| `forks`    | key, seq u64            | canonical [[header, signature], [header, signature]]: proof of the fork  |
+| `forks`    | key, seq u64            | canonical fork proof: [first, second, rest, rest] (SPEC.md 6.5)          |
 | `branches` | id                      | canonical [place, id before it, row]: rows that made way for a branch    |
 
 Integers in keys are big-endian, so that the order of the bytes is the order of the numbers.

@@ -28,9 +28,9 @@ from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.codec import decode, unpack_row
 from protocol.entry import Entry, EntryId, NetworkId, Place, open_row, signed_bytes
 from protocol.frame import Run
-from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, HEADER_BYTES_MAX
+from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, MESSAGE_BYTES_MAX
 from protocol.merkle import root, tree_root
-from protocol.message import Fork
+from protocol.message import Fork, read_fork
 from protocol.reconcile import HeadIndex
 
 
@@ -355,12 +355,13 @@ def _number(raw: bytes | None) -> int:
 
 
 def _fork(raw: bytes) -> Fork:
-    value = decode(raw, size_max=4 * HEADER_BYTES_MAX)
-    match value:
-        case [[bytes() as a, bytes() as b], [bytes() as c, bytes() as d]]:
-            return Fork((a, b), (c, d))
-        case _:
-            raise StorageError("a fork proof in the store is damaged; run hamkor audit on this home")
+    try:
+        value = decode(raw, size_max=MESSAGE_BYTES_MAX)
+        if isinstance(value, list) and len(value) == 4:
+            return read_fork(*value)
+    except FormatError:
+        pass  # told below, like any other damage
+    raise StorageError("a fork proof in the store is damaged; run hamkor audit on this home")
 
 
 def _log_numbered(txn: Reader, number: int) -> LogState:

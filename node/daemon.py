@@ -615,7 +615,7 @@ class Driver:
                 continue
             peer = self.engine.peers.get(key)
             refused: dict[str, Value] = dict(past.get(key, {}))
-            for reason, count in peer.refusals.items() if peer is not None else ():
+            for reason, count in peer.counted().items() if peer is not None else ():
                 before = refused.get(reason, 0)
                 refused[reason] = count + (before if isinstance(before, int) else 0)
             row: dict[str, Value] = {

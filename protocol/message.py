@@ -12,6 +12,7 @@ from keys.signing import PublicKey
 from protocol.codec import decode, encode, pack
 from protocol.entry import EntryId
 from protocol.limits import (
+    ANCHOR,
     CHUNK_BYTES_MAX,
     FRAME_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -24,6 +25,7 @@ from protocol.limits import (
 from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, Range
 
 PROBES_MAX = 64  # seqs asked for in one probe
+Signed: TypeAlias = tuple[bytes, bytes]  # an entry's header, and its signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,25 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Two validly signed entries with one key and seq: (header, signature) each, by ascending id."""
+    """Two different entries that one key signed for one seq: (header, signature) each, by ascending id.
 
-    first: tuple[bytes, bytes]
-    second: tuple[bytes, bytes]
+    A signature may hold only on a later entry of the same chain. Then the entries that follow stand in `first_rest`
+    or `second_rest`, up to one whose own signature holds.
+    """
+
+    first: Signed
+    second: Signed
+    first_rest: tuple[Signed, ...] = ()
+    second_rest: tuple[Signed, ...] = ()
+
+    @property
+    def sides(self) -> tuple[tuple[Signed, ...], tuple[Signed, ...]]:
+        """Both chains."""
+        return (self.first, *self.first_rest), (self.second, *self.second_rest)
+
+    def value(self) -> list[object]:
+        """As it is encoded, and kept in the store."""
+        return [self.first, self.second, self.first_rest, self.second_rest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +190,7 @@ def encode_message(message: Message) -> bytes:
         case Ids():
             return encode(["ids", message.key, message.ids])
         case Fork():
-            return encode(["fork", message.first, message.second])
+            return encode(["fork", *message.value()])
         case Get() | Chunk():
             content = [message.content] if isinstance(message, Chunk) else []
             return encode([type(message).__name__.lower(), message.hash, *content])
@@ -318,7 +335,18 @@ def _ids(key: object, ids: object) -> Ids:
     return Ids(PublicKey(_bytes(key, 32, "a probe's key")), tuple(found))
 
 
-def _signed_header(value: object) -> tuple[bytes, bytes]:
+def read_fork(first: object, second: object, first_rest: object, second_rest: object) -> Fork:
+    """The proof in a message or a store; its shape is checked, and nothing else. Raises FormatError."""
+    return Fork(_signed_header(first), _signed_header(second), _rest(first_rest), _rest(second_rest))
+
+
+def _rest(value: object) -> tuple[Signed, ...]:
+    if type(value) is not list or len(value) >= ANCHOR:
+        raise FormatError(f"a side of a fork proof is at most {ANCHOR} signed headers")
+    return tuple(_signed_header(item) for item in value)
+
+
+def _signed_header(value: object) -> Signed:
     header, signature = _tuple(value, 2, "a signed header")
     if type(header) is not bytes or len(header) > HEADER_BYTES_MAX:
         raise FormatError(f"a header is at most {HEADER_BYTES_MAX} bytes")
@@ -354,7 +382,7 @@ _SHAPES: dict[str, tuple[int, Callable[..., Message]]] = {  # one builder a name
     "ack": (1, lambda count: Ack(_number(count, "a count"))),
     "probe": (2, _probe),
     "ids": (2, _ids),
-    "fork": (2, lambda first, second: Fork(_signed_header(first), _signed_header(second))),
+    "fork": (4, read_fork),
     "get": (1, lambda known: Get(_bytes(known, 32, "a chunk's hash"))),
     "chunk": (2, _chunk),
     "ping": (1, lambda number: Ping(_number(number, "a number"))),

@@ -47,9 +47,9 @@ from node.engine.events import (
     Submitted,
     TimerFired,
 )  # fmt: skip
-from node.engine.peer import Peer
+from node.engine.peer import BUDGET_NS, Peer
 from node.engine.sync import Sync
-from protocol.limits import HEADER_BYTES_MAX, HEADS_MAX
+from protocol.limits import HEADS_MAX
 from protocol.message import (
     Ack,
     Bye,
@@ -90,10 +90,17 @@ class EngineSettings:
     retry_after_ms: int = 5_000  # after a failed commit
     ban_ms: int = 600_000
     window_bytes: int = 4 * 1024 * 1024  # unacknowledged frames to one peer
-    inbox_bytes_max: int = 16 * 1024 * 1024  # frames of one peer that wait for a commit
     commit_bytes: int = 8 * 1024 * 1024  # about what one transaction takes from the queue
-    refusals_max: int = 16  # then the peer is dropped and banned
-    set_aside_max: int = 8192  # runs that came too early, a sync interval
+    # Budgets of one peer. Who goes over one is dropped and banned; honest peers stay far below.
+    refusals_max: int = 16  # over a link's life
+    inbox_bytes_max: int = 16 * 1024 * 1024  # frames that wait for a commit
+    inbox_frames_max: int = 4096  # frames and fork proofs that wait for a commit
+    messages_max: int = 60_000  # in 30 s: 2,000 a second cost about a fifth of a core
+    requests_max: int = 6_000  # in 30 s, of those that have to be looked up: digest, ranges, want, probe
+    waiting_max: int = 8192  # in 30 s, runs that came before what they follow
+    disputed_max: int = 2048  # in 30 s, runs and proofs beyond a fork or a cutoff: it was told of that at the first
+    branches_max: int = 16  # in 30 s, runs for which another branch had to make way
+    repeated_max: int = 300_000  # in 30 s, entries that are held already: about a tenth of a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +196,7 @@ class Engine:
         if peer is None:
             return False
         self._queue = deque(item for item in self._queue if item[0].peer is not peer)  # sync finds it again
-        for reason, count in peer.refusals.items():
+        for reason, count in peer.counted().items():
             if len(self.past_refusals) < HEADS_MAX:
                 self.past_refusals[(peer.key, reason)] += count
         self._choose_eager()
@@ -209,7 +216,7 @@ class Engine:
             self._drop(peer, f"{reason}: {error}"[:200], now)
 
     def _drop(self, peer: Peer, reason: str, now: Now) -> None:
-        if peer.key in self.peers:
+        if peer.key in self.peers and not self.is_banned(peer.key, now):
             self.banned = {key: until for key, until in self.banned.items() if until > now.mono_ns}
             self.banned[peer.key] = now.mono_ns + self.settings.ban_ms * MS
             self._send(peer, Bye(reason))
@@ -225,10 +232,23 @@ class Engine:
         if peer is None or self.is_banned(peer.key, now):
             return  # it was dropped while this was on its way
         peer.heard_ns, peer.pinged = now.mono_ns, False
+        if not self._may(peer, "messages", 1, self.settings.messages_max, now):
+            return
         try:
-            self._dispatch(peer, decode_message(event.message), now)
+            message = decode_message(event.message)
+            is_request = isinstance(message, (Digest, Ranges, Want, Probe))
+            if not is_request or self._may(peer, "requests", 1, self.settings.requests_max, now):
+                self._dispatch(peer, message, now)
         except (FormatError, NetworkMismatchError) as error:
             self._refuse(peer, error, now)
+
+    def _may(self, peer: Peer, what: str, count: int, most: int, now: Now) -> bool:
+        """Take `count` from a budget of the peer's; False: it went over it, and is dropped."""
+        if peer.spend(what, count, now.mono_ns) <= most:
+            return True
+        peer.refusals[what] += 1
+        self._drop(peer, f"{what}: more than {most} in {BUDGET_NS // 10**9} s", now)
+        return False
 
     def _dispatch(self, peer: Peer, message: Message, now: Now) -> None:
         match message:
@@ -250,7 +270,8 @@ class Engine:
                     self._send(peer, Ranges(tuple(answer)))
                 self._learn(peer, learnt, now)
             case Fork():
-                self._take(peer, _Origin(peer=peer, size_bytes=2 * HEADER_BYTES_MAX), message, now)
+                size = sum(len(header) + len(signature) for side in message.sides for header, signature in side)
+                self._take(peer, _Origin(peer=peer, size_bytes=size), message, now)
             case Hello():
                 self._hello(peer, message, now)
             case _:
@@ -302,10 +323,13 @@ class Engine:
 
     def _take(self, peer: Peer, origin: _Origin, item: Item, now: Now) -> None:
         """Queue what a peer sent for the next commit, within its budget."""
-        if peer.inbox_bytes + origin.size_bytes > self.settings.inbox_bytes_max:
+        over = peer.inbox_bytes + origin.size_bytes > self.settings.inbox_bytes_max
+        if over or peer.inbox_frames >= self.settings.inbox_frames_max:
+            peer.refusals["inbox"] += 1
             self._drop(peer, "it sends more than the window that both sides agreed on", now)
         elif self.failure is None:  # a failed disk takes nothing; unacknowledged frames come again
             peer.inbox_bytes += origin.size_bytes
+            peer.inbox_frames += 1
             self._queue.append((origin, item))
 
     # -- asking and serving -----------------------------------------------------------------------
@@ -313,6 +337,9 @@ class Engine:
     def _learn(self, peer: Peer, heads: Iterable[Head], now: Now) -> None:
         for head in heads:
             peer.learn(head.key, head.size)
+            if not self._sync.has_room(peer.key, head):
+                peer.limited["unknown keys"] += 1
+                continue
             step = self._sync.consider(peer.key, head, self._wants_deadline(now))
             if isinstance(step, (Fork, Probe)):
                 self._send(peer, step)
@@ -402,18 +429,34 @@ class Engine:
             self._out.append(Notify(stretches))
 
     def _authority_changed(self, now: Now) -> None:
+        for peer in self.peers.values():
+            if not self.ledger.authority.is_node(peer.key):
+                self._send(peer, Bye("its key is no node's any longer"))
+                self._out.append(Disconnect(peer.key, "its key is no node's any longer"))
         for peer_key, heads in self._sync.newly_known(self.ledger.authority):
             if peer_key in self.peers:
                 self._learn(self.peers[peer_key], heads, now)
 
     def _account(self, peer: Peer, origin: _Origin, outcome: Outcome, now: Now) -> None:
         peer.inbox_bytes -= origin.size_bytes
+        peer.inbox_frames -= 1
         peer.duplicates += outcome.duplicates
-        peer.set_aside += len(outcome.set_aside)
+        for aside in outcome.set_aside:
+            peer.limited[aside.reason] += 1
+        waiting = sum(aside.reason in ("gap", "uncertified") for aside in outcome.set_aside)
+        disputed = len(outcome.set_aside) - waiting + len(outcome.forks)
+        settings = self.settings
         if outcome.refused is not None:
             self._refuse(peer, outcome.refused, now)
-        elif peer.set_aside > self.settings.set_aside_max:
-            self._drop(peer, "it keeps sending entries that cannot be placed", now)
+        elif (
+            self._may(peer, "waiting", waiting, settings.waiting_max, now)
+            and self._may(peer, "repeated", outcome.duplicates, settings.repeated_max, now)
+            and self._may(peer, "disputed", disputed, settings.disputed_max, now)
+            and self._may(peer, "branches", outcome.branches, settings.branches_max, now)
+            and len(outcome.set_aside) > waiting
+            and peer.spend("told", 1, now.mono_ns) == 1
+        ):
+            self._send(peer, Digest(self.ledger.heads.fingerprint()))  # so that it learns of the fork or the cutoff
         for stretch in outcome.new:
             peer.admitted += stretch.count
             peer.learn(stretch.key, stretch.first + stretch.count)
@@ -440,6 +483,7 @@ class Engine:
                 self._out.append(Reply(origin.request, None, event.error))
             elif origin.peer is not None:
                 origin.peer.inbox_bytes -= origin.size_bytes
+                origin.peer.inbox_frames -= 1
 
     # -- gossip -----------------------------------------------------------------------------------
 
@@ -511,8 +555,6 @@ class Engine:
                         self._commit((), ())  # does the disk take writes again?
 
     def _periodic_sync(self, now: Now) -> None:
-        for peer in self.peers.values():
-            peer.set_aside = 0
         self._sync.renew()
         self._ask_somebody()
         if self.peers:

@@ -12,6 +12,7 @@ from protocol.message import Frame
 
 KNOWN_LOGS_MAX: Final = 4096  # logs remembered a peer; forgetting one costs at most a frame sent twice
 OWED_LOGS_MAX: Final = 65_536  # logs a peer may be owed at once
+BUDGET_NS: Final = 30 * 10**9  # budgets start anew
 
 
 @dataclass(slots=True)
@@ -34,11 +35,26 @@ class Peer:
     unacked_bytes: int = 0
     frames_sent: int = 0
     inbox_bytes: int = 0  # its frames that wait for a commit
+    inbox_frames: int = 0
     pinged: bool = False  # a ping is out since it was last heard
-    set_aside: int = 0  # runs that came too early, in this sync interval
     refusals: Counter[str] = field(default_factory=Counter)  # reason -> count, over this link's life
+    limited: Counter[str] = field(default_factory=Counter)  # what was left out without blame: reason -> count
+    spent: Counter[str] = field(default_factory=Counter)  # of its budgets, since `spent_since_ns`
+    spent_since_ns: int = 0
     admitted: int = 0  # entries that came from it and were new
     duplicates: int = 0
+
+    def spend(self, what: str, count: int, mono_ns: int) -> int:
+        """Take `count` from a budget; how much of it is spent in these BUDGET_NS."""
+        if mono_ns - self.spent_since_ns >= BUDGET_NS:
+            self.spent.clear()
+            self.spent_since_ns = mono_ns
+        self.spent[what] += count
+        return self.spent[what]
+
+    def counted(self) -> Counter[str]:
+        """Everything that was not taken from it, by reason: refused, and left out."""
+        return self.refusals + self.limited
 
     def learn(self, key: PublicKey, size: int) -> None:
         """It holds `size` entries of that log: what it says replaces what we thought, even when it is less."""

@@ -15,8 +15,8 @@ from protocol.limits import HEADS_MAX, RANGES_MAX, SEQ_MAX, WANTS_MAX
 from protocol.message import PROBES_MAX, Fork, Ids, Probe, Ranges, Want
 from protocol.reconcile import Head, Range, opening, reply
 
-UNCERTIFIED_MAX: Final = 4096  # heads of unknown keys kept for later; the next sync names the rest again
-PROBES_OPEN_MAX: Final = 64  # searches for a fork under way at once
+UNCERTIFIED_MAX: Final = 1024  # heads of unknown keys kept for later, a peer; the next sync names the rest again
+PROBES_OPEN_MAX: Final = 16  # searches for a fork under way at once, a peer
 PATIENCE_NS: Final = 300 * 10**9  # a log that does not grow for so long is asked of another, whatever else came
 
 Ask = tuple[PublicKey, int, int]  # log, first, end
@@ -36,12 +36,12 @@ class Sync:
     def __init__(self, ledger: Ledger) -> None:
         self.wanting: dict[PublicKey, _Wanted] = {}
         self._ledger = ledger
-        self._uncertified: dict[tuple[PublicKey, PublicKey], Head] = {}  # (peer, log) -> its head
+        self._uncertified: dict[PublicKey, dict[PublicKey, Head]] = {}  # peer -> log -> its head
         self._probing: dict[tuple[PublicKey, PublicKey], tuple[int, int]] = {}  # (peer, log) -> [agreed, differs]
 
     def size(self) -> int:
         """How many things are held."""
-        return len(self.wanting) + len(self._uncertified) + len(self._probing)
+        return len(self.wanting) + sum(map(len, self._uncertified.values())) + len(self._probing)
 
     def opening(self) -> Ranges:
         """The message that starts a reconciliation."""
@@ -53,12 +53,17 @@ class Sync:
 
     # -- heads ------------------------------------------------------------------------------------
 
+    def has_room(self, peer: PublicKey, head: Head) -> bool:
+        """Whether a peer's head can be considered: of keys without standing only so many are kept."""
+        kept = self._uncertified.get(peer, {})
+        return len(kept) < UNCERTIFIED_MAX or head.key in kept or self._ledger.authority.of(head.key) is not None
+
     def consider(self, peer: PublicKey, head: Head, deadline_ns: int) -> Ask | Probe | Fork | None:
         """What a peer's head calls for: entries, a search for a fork, a proof that it lacks, or nothing."""
         mine = self._ledger.heads.get(head.key)
         if self._ledger.authority.of(head.key) is None:
-            if head.size and len(self._uncertified) < UNCERTIFIED_MAX:
-                self._uncertified[(peer, head.key)] = head
+            if head.size:
+                self._uncertified.setdefault(peer, {})[head.key] = head
             return None
         cutoff = self._ledger.authority.cutoff(head.key)
         end = 0 if cutoff is None or cutoff.id is None else cutoff.seq + 1  # up to there a branch may be endorsed
@@ -133,17 +138,17 @@ class Sync:
         lost = [key for key, wanted in self.wanting.items() if wanted.peer == peer]
         for key in lost:
             del self.wanting[key]
-        self._uncertified = {at: head for at, head in self._uncertified.items() if at[0] != peer}
+        self._uncertified.pop(peer, None)
         self._probing = {at: span for at, span in self._probing.items() if at[0] != peer}
         return bool(lost)
 
     def newly_known(self, authority: Authority) -> Iterable[tuple[PublicKey, list[Head]]]:
         """Heads that waited for their key's certificate and can now be considered, by peer."""
         ready: dict[PublicKey, list[Head]] = {}
-        for at, head in list(self._uncertified.items()):
-            if authority.of(at[1]) is not None:
-                ready.setdefault(at[0], []).append(head)
-                del self._uncertified[at]
+        for peer, kept in self._uncertified.items():
+            known = [key for key in kept if authority.of(key) is not None]
+            if known:
+                ready[peer] = [kept.pop(key) for key in known]
         return ready.items()
 
     # -- forks ------------------------------------------------------------------------------------
@@ -157,7 +162,7 @@ class Sync:
         mine = self._ledger.heads.get(key)
         at = (peer, key)
         end = min(differs, mine.size)
-        if at in self._probing or len(self._probing) >= PROBES_OPEN_MAX or end == 0:
+        if at in self._probing or sum(key == peer for key, _ in self._probing) >= PROBES_OPEN_MAX or end == 0:
             return None
         self._probing[at] = (0, end)
         return Probe(key, _spread_over(0, end))

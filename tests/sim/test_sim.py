@@ -111,7 +111,7 @@ def test_acknowledging_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatc
 
 
 def test_last_signature_left_unchecked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Admission, "_verify_last", lambda *_: None)
+    monkeypatch.setattr(Admission, "_verify_run", lambda *_: None)
     assert "another root than what was written gives" in violations()
 
 

@@ -27,12 +27,14 @@ from node.engine.events import (
     Submitted,
     TimerFired,
 )  # fmt: skip
-from protocol.acts import Certify, encode_act
+from node.engine.peer import KNOWN_LOGS_MAX
+from node.engine.sync import UNCERTIFIED_MAX
+from protocol.acts import Certify, Revoke, encode_act
 from protocol.body import encode_record
 from protocol.entry import EntryId, Place, open_row
 from protocol.frame import Run, encode_frame
 from protocol.limits import MESSAGE_BYTES_MAX
-from protocol.message import Ack, Fork, Frame, Have, Hello, Ping, Same, Want, decode_message, encode_message
+from protocol.message import Ack, Digest, Fork, Frame, Have, Hello, Ping, Same, Want, decode_message, encode_message
 from protocol.reconcile import Head
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of, sign_run
@@ -450,7 +452,7 @@ def test_nobody_is_blamed_for_bringing_a_branch_that_is_dated_earlier() -> None:
     assert [peer.refusals.total() for engine in wire.engines for peer in engine.peers.values()] == [0, 0]
 
 
-def test_nobody_is_blamed_for_a_branch_that_parts_at_an_entry_without_a_signature_of_its_own() -> None:
+def test_fork_at_an_entry_without_a_signature_of_its_own_is_proved_by_the_next_one_and_known_to_all() -> None:
     wire = Wire()
     officer, ledger = OFFICERS[0], wire.ledgers[0]
     one = records(ledger, officer, 1)
@@ -460,10 +462,15 @@ def test_nobody_is_blamed_for_a_branch_that_parts_at_an_entry_without_a_signatur
     put(wire.ledgers[0], (Run(officer.public, 0, None, (spoilt, second.rows[0])),))
     rival = records(wire.ledgers[1], officer, 3, text="another")
     put(wire.ledgers[1], (rival,))
-    assert [aside.reason for aside in put(wire.ledgers[0], (rival,))[0].set_aside] == ["unproven"]
     wire.link()
     wire.pump()
-    wire.wait(3_600_000)
+    wire.wait(90_000)
+    proofs = [ledger.fork(officer.public) for ledger in wire.ledgers]
+    assert proofs[0] == proofs[1]
+    assert proofs[0] is not None
+    assert sorted(map(len, proofs[0].sides)) == [1, 2]
+    assert {ledger.heads.get(officer.public) for ledger in wire.ledgers} == {Head(officer.public, 0, None, forked=True)}
+    assert len(wire.roots()) == 1
     assert [peer.refusals.total() for engine in wire.engines for peer in engine.peers.values()] == [0, 0]
     assert [engine.banned for engine in wire.engines] == [{}, {}]
 
@@ -574,3 +581,163 @@ def test_frames_that_a_failed_disk_could_not_take_are_not_acknowledged_and_come_
     assert wire.ledgers[1].heads.get(OFFICERS[0].public).size == 0
     wire.wait(90_000)
     assert wire.ledgers[1].heads.get(OFFICERS[0].public).size == 3
+
+
+# -- what a hostile peer cannot do ------------------------------------------------------------------
+
+
+def dropped(wire: Wire, number: int = 0) -> list[str]:
+    """Why an engine hung up on peers."""
+    return [output.reason for sender, output in wire.seen if sender == number and isinstance(output, Disconnect)]
+
+
+def flood(wire: Wire, messages: list[bytes]) -> None:
+    for message in messages:
+        wire.feed(0, Received(NODES[1].public, message))
+        while wire.queue:
+            number, output = wire.queue.popleft()
+            if isinstance(output, Commit) and number == 0:
+                wire.feed(0, Committed(output.batch, wire.ledgers[0].commit(output.items)))
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("messages", encode_message(Ping(1))),
+        ("requests", encode_message(Want(((NODES[0].public, 0, 1),)))),
+    ],
+)
+def test_peer_that_floods_is_dropped_and_the_reason_is_counted(budget: str, message: bytes) -> None:
+    wire = Wire(messages_max=100, requests_max=20)
+    wire.link()
+    wire.pump()
+    wire.seen.clear()
+    flood(wire, [message] * 150)
+    (reason,) = dropped(wire)
+    assert reason.startswith(f"{budget}: more than")
+    assert wire.engines[0].peers[NODES[1].public].counted()[budget] == 1
+    assert wire.engines[0].is_banned(NODES[1].public, wire.now)
+
+
+def test_budgets_start_anew_after_a_while() -> None:
+    wire = Wire(messages_max=100)
+    wire.link()
+    wire.pump()
+    for _ in range(5):
+        flood(wire, [encode_message(Ping(1))] * 60)
+        wire.now = Now(wire.now.mono_ns + 31 * 1000 * MS, 0)
+    assert dropped(wire) == []
+
+
+def test_peer_that_repeats_what_is_held_is_dropped() -> None:
+    wire = Wire(repeated_max=500)
+    wire.link()
+    wire.pump()
+    run = records(wire.ledgers[1], OFFICERS[0], 100)
+    flood(wire, [encode_message(Frame(number, encode_frame([run]))) for number in range(8)])
+    assert [reason[:9] for reason in dropped(wire)] == ["repeated:"]
+    assert wire.ledgers[0].heads.get(OFFICERS[0].public).size == 100
+
+
+def test_peer_that_sends_void_entries_is_told_at_once_and_dropped_when_it_goes_on() -> None:
+    wire = Wire(disputed_max=5)
+    officer = OFFICERS[0]
+    run = records(wire.ledgers[1], officer, 20)
+    put(wire.ledgers[1], (run,))
+    revoke(wire.ledgers[0], officer, Place(officer.public, 0, None))
+    wire.link()
+    wire.queue.clear()
+    wire.seen.clear()
+    frames = [encode_message(Frame(number, encode_frame([run]))) for number in range(9)]
+    flood(wire, frames[:1])
+    assert len(wire.sent(Digest, 0)) == 1
+    assert wire.engines[0].peers[NODES[1].public].counted()["void"] == 1
+    assert dropped(wire) == []
+    flood(wire, frames[1:])
+    assert [reason[:9] for reason in dropped(wire)] == ["disputed:"]
+    assert wire.ledgers[0].heads.get(officer.public).size == 0
+
+
+def test_heads_of_unknown_keys_are_kept_for_one_peer_up_to_a_bound() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    before = wire.engines[0].size()
+    for start in (0, 2000):
+        heads = tuple(Head(key_of("unknown", n).public, 1, EntryId(bytes(32))) for n in range(start, start + 2000))
+        flood(wire, [encode_message(Have(tuple(sorted(heads, key=lambda head: head.key))))])
+    assert wire.engines[0].peers[NODES[1].public].counted()["unknown keys"] == 4000 - UNCERTIFIED_MAX
+    assert wire.engines[0].size() - before <= UNCERTIFIED_MAX + KNOWN_LOGS_MAX
+    assert dropped(wire) == []
+
+
+def revoke(ledger: Ledger, subject: SigningKey, last: Place) -> Run:
+    """The agency says that of the log only what stands before `last` counts."""
+    root = key_of(NETWORK, "mia")
+    head = ledger.heads.get(root.public)
+    act = Revoke(subject.public, max(last.seq - 1, 0), last.prev, "stolen")
+    run = sign_run(ledger.charter, root, Place(root.public, head.size, head.id), [("act", encode_act(act))], 2)
+    put(ledger, (run,))
+    return run
+
+
+def test_link_of_a_node_whose_key_is_revoked_is_closed() -> None:
+    wire = Wire(3)
+    wire.link(0, 1)
+    wire.link(0, 2)
+    wire.pump()
+    wire.feed(0, Submitted(1, (revoke(wire.ledgers[2], NODES[1], Place(NODES[1].public, 0, None)),)))
+    wire.pump()
+    assert dropped(wire) == ["its key is no node's any longer"]
+
+
+def test_entries_after_a_cutoff_stop_counting_everywhere_and_are_kept_where_they_are() -> None:
+    wire = Wire()
+    officer = OFFICERS[0]
+    run = records(wire.ledgers[0], officer, 10)
+    for ledger in wire.ledgers:
+        put(ledger, (run,))
+    entries = [item.entry for item in wire.ledgers[0].log_entries(officer.public)]
+    revoke(wire.ledgers[1], officer, entries[5].after)
+    wire.link()
+    wire.pump()
+    wire.wait(60_000)
+    assert len(wire.roots()) == 1
+    for ledger in wire.ledgers:
+        assert ledger.heads.get(officer.public).size == 6
+        assert [ledger.status(entry) for entry in entries] == ["ok"] * 6 + ["void"] * 4
+
+
+@pytest.mark.parametrize("branch_of", [0, 1])
+def test_endorsed_branch_is_fetched_by_whoever_holds_the_other(branch_of: int) -> None:
+    wire = Wire(3)
+    officer = OFFICERS[0]
+    runs = [records(wire.ledgers[n], officer, 5 + n, text=f"branch {n}") for n in range(2)]
+    for n, run in enumerate(runs):
+        put(wire.ledgers[n], (run,))
+    for one, other in ((0, 1), (1, 2)):
+        wire.link(one, other)
+        wire.pump()
+    wire.wait(60_000)
+    assert [ledger.heads.get(officer.public).size for ledger in wire.ledgers] == [0, 0, 0]
+    last = wire.ledgers[branch_of].log_entries(officer.public)[-1].entry
+    root = revoke(wire.ledgers[2], officer, last.after)
+    wire.feed(2, Submitted(9, (root,)))
+    wire.pump()
+    wire.wait(120_000)
+    assert {ledger.heads.get(officer.public).id for ledger in wire.ledgers} == {last.id}
+    assert len(wire.roots()) == 1
+
+
+def test_equivocation_met_by_two_nodes_that_never_met_is_known_to_all_within_one_sync() -> None:
+    wire = Wire(3)
+    officer = OFFICERS[0]
+    for number in range(2):
+        put(wire.ledgers[number], (records(wire.ledgers[number], officer, 3 + number, text=f"to {number}"),))
+    wire.link(1, 2)
+    wire.pump()
+    wire.wait(40_000)  # the third holds what the second holds
+    wire.link(0, 1)
+    wire.pump()  # no time passes: what follows from their meeting, and nothing else
+    assert [ledger.heads.get(officer.public).forked for ledger in wire.ledgers] == [True, True, True]
+    assert len({ledger.fork(officer.public) for ledger in wire.ledgers}) == 1
