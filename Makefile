@@ -6,12 +6,14 @@ READY := $(VENV)/.ready
 ARGS ?=
 FUZZ := $(VENV)/.fuzz
 JOBS ?= 2
+SEEDS ?= 2000
+NODES ?= 12
 
 help:
 	@echo 'make demo    eleven nodes on this machine play a case; ARGS="--json" or ARGS="--keep DIR"'
 	@echo 'make test    all tests'
 	@echo 'make check   lint, types and the quick tests'
-	@echo 'make sim     the simulator over many seeds'
+	@echo 'make sim     the simulator over SEEDS=2000 of NODES=12; ARGS="--minutes 60"'
 	@echo 'make fuzz    every decoder under atheris, five minutes in all; SECONDS=3600 each, TARGET=frame, JOBS=2'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
@@ -46,7 +48,7 @@ types: venv
 check: lint types quick
 
 sim: venv
-	$(BIN)/python -m pytest -q -m "slow and sim" $(ARGS)
+	@$(BIN)/hamkor sim --seeds $(SEEDS) --nodes $(NODES) $(ARGS)
 
 fuzz: $(FUZZ)
 	$(BIN)/python -m tests.fuzz --jobs $(JOBS) $(addprefix --seconds ,$(SECONDS)) $(addprefix --target ,$(TARGET)) $(ARGS)
