@@ -172,19 +172,30 @@ def ever_named(charter: Charter, acts: Iterable[HeldAct]) -> set[PublicKey]:
     A node takes in the log of a key that has standing at the time, and keeps it when the standing falls: such a log
     may be held. One of a key that is not named here was never admitted by anybody.
     """
-    named = {agency.key for agency in charter.agencies}
+    named = {(agency.key, "agency", agency.name) for agency in charter.agencies}
     waiting = list(_parsed(acts))
     while True:
-        found = {subject for item in waiting if item.key in named for subject in _names(item.act)} - named
-        if not found:
-            return named
+        speakers: dict[PublicKey, list[tuple[str, str]]] = {}
+        for key, rank, agency in named:
+            speakers.setdefault(key, []).append((rank, agency))
+        found = {
+            name
+            for item in waiting
+            for rank, agency in speakers.get(item.key, ())
+            for name in _names(item.act, rank, agency)
+        }
+        if found <= named:
+            return {key for key, _, _ in named}
         named |= found
 
 
-def _names(act: Act) -> Iterator[PublicKey]:
+def _names(act: Act, rank: str, agency: str) -> Iterator[tuple[PublicKey, str, str]]:
+    """Whom an act would give what rank in which agency, said by somebody of that rank and agency."""
     match act:
-        case Certify(subject=key) | Propose(Rekey(key=key)) | Propose(Admit(Agency(key=key))):
-            yield key
+        case Certify() if act.agency == agency and (rank == "agency" or (rank == "admin" and act.rank != "admin")):
+            yield act.subject, act.rank, act.agency
+        case Propose(Rekey(name=name, key=key)) | Propose(Admit(Agency(name=name, key=key))) if rank == "agency":
+            yield key, "agency", name
         case _:
             return
 
@@ -309,7 +320,7 @@ def _of_root_keys(charter: Charter, acts: list[_Parsed]) -> list[_Parsed]:
     keys = {agency.key for agency in charter.agencies}
     while True:
         found = [item for item in acts if item.key in keys]
-        named = {key for item in found for key in _names(item.act)}
+        named = {key for item in found for key, _, _ in _names(item.act, "agency", "")}
         if named <= keys:
             return found
         keys |= named
