@@ -39,7 +39,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 from keys.errors import FormatError, NetworkMismatchError, RemoteError, UsageError
 from keys.signing import PublicKey, Signature, verify
-from ledger.audit_authority import HeldAct, Judgement, endorses, ever_named, judge_held
+from ledger.audit_authority import HeldAct, Judgement, ever_named, judge_held
 from ledger.audit_index import IndexAudit, Recomputed, read_branch, read_place
 from ledger.layout import FORMAT, U64
 from ledger.storage import Reader, Storage
@@ -49,7 +49,7 @@ from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.codec import decode
 from protocol.entry import VERSION, EntryId, Facts, NetworkId, entry_id, read_row, signed_bytes
 from protocol.frame import Run, decode_frame
-from protocol.limits import ANCHOR, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, SEQ_MAX
+from protocol.limits import ANCHOR, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, ROOT_ENTRIES_MAX, SEQ_MAX
 from protocol.merkle import append, root, tree_root
 from protocol.message import Fork, Frame, read_fork
 
@@ -712,10 +712,13 @@ class _Audit:
             cutoff = judgement.cutoffs.get(key)
             if cutoff is not None:
                 limit = min(limit, _end_of(cutoff))
-            if log.forked_at is not None and not endorses(cutoff, log.forked_at, holds):
+            if log.forked_at is not None and key not in judgement.endorsed:
                 limit = min(limit, log.forked_at)
-            if key not in judgement.standing:
+            standing = judgement.standing.get(key)
+            if standing is None:
                 limit = 0
+            elif standing.rank == "agency":
+                limit = min(limit, ROOT_ENTRIES_MAX)
             if limit == 0:
                 log.size, log.head, log.peaks = 0, None, []
             elif limit < log.size:

@@ -7,21 +7,10 @@ nothing is looked up in an index: what a sentence says of all acts is a loop ove
     judge        the council, then root keys, then admins: 4.4.1 to 4.4.3
     judge_held   the same where logs may fork: which acts are read depends on which branch a cutoff endorses (4.4.4)
     ever_named   whom a certificate or the council named at any time, whatever became of it
-
-Where the text leaves a choice, it is read so:
-
-1. A cutoff that was in force in the last reading holds, also where the change that set it did not pass in it (that
-   happens only in a circle).
-2. "New" and "never": in that reading so far. The name of an agency that was removed is new again.
-3. Whose acts are put in order must be known before they are read: those of keys that the charter names, or that a
-   change proposed by such a key would make an agency's.
-4. Said yes, in "disowned": in an act of a root key that is not after a cutoff in force from the beginning, wherever
-   in the order. `threshold` is that of the moment. A proposal opened after such a cutoff is no change.
-5. A removal cuts the agency's root key and the keys that it certified; a former root key is cut already.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from keys.errors import FormatError
@@ -91,6 +80,7 @@ class Judgement:
     passed: tuple[EntryId, ...]  # proposals, in the order in which they passed
     open: dict[EntryId, frozenset[str]]  # the others that count -> the agencies that said yes, disowned ones included
     settled_by: dict[PublicKey, EntryId]  # a key that has a cutoff -> the revocation, or the proposal, that set it
+    endorsed: frozenset[PublicKey] = frozenset()  # the forked logs that count up to their cutoffs (`judge_held`)
 
 
 def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
@@ -152,16 +142,17 @@ def judge_held(
 
     while True:
         judgement = read(readings[-1])
-        endorsed = frozenset(key for key, seq in forks.items() if endorses(judgement.cutoffs.get(key), seq, holds))
+        endorsed = frozenset(key for key, seq in forks.items() if _endorses(judgement.cutoffs.get(key), seq, holds))
         if endorsed == readings[-1]:
-            return judgement
+            return replace(judgement, endorsed=endorsed)
         if endorsed in readings:
             circle = readings[readings.index(endorsed) :]
-            return read(frozenset.intersection(*circle))
+            endorsed = frozenset.intersection(*circle)
+            return replace(read(endorsed), endorsed=endorsed)
         readings.append(endorsed)
 
 
-def endorses(cutoff: Cutoff | None, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
+def _endorses(cutoff: Cutoff | None, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
     """Whether a cutoff endorses the branch that is held of a log with a fork."""
     return cutoff is not None and cutoff.id is not None and cutoff.seq >= forked_at and holds(cutoff)
 

@@ -35,10 +35,11 @@ from tests.property.test_standing import (
     admit,
     chain,
     officer,
+    records,
     settle,
 )
 
-NEW = key_of(NAME, "mia", "new root")
+NEW, SPY = key_of(NAME, "mia", "new root"), key_of(NAME, "spy")
 
 
 def root_log(agency: str, *said: Act) -> Chain:
@@ -63,9 +64,9 @@ def certified_again() -> list[Chain]:
 
 
 def root_key_replaced() -> list[Chain]:
-    thief = root_log("mia", CERTIFIED, officer(OTHER), Propose(Threshold(1)))
+    thief = root_log("mia", CERTIFIED, officer(SPY), Propose(Threshold(1)))
     change = Rekey("mia", NEW.public, 0, thief.entries[0].id)
-    return [thief, ADMINS, MAIN, OTHERS, *agreed("scc", ("sss", "ncdc"), change)]
+    return [thief, ADMINS, MAIN, chain(SPY, records(2, "spy")), *agreed("scc", ("sss", "ncdc"), change)]
 
 
 def old_proposal_completed() -> list[Chain]:
