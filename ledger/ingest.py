@@ -35,10 +35,10 @@ from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, dec
 from ledger.measure import Measure, ceiling, endorsed
 from ledger.storage import Reader, Writer
 from protocol.charter import Charter
-from protocol.codec import encode, pack, unpack_row
+from protocol.codec import decode, encode, pack, unpack_row
 from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row
 from protocol.frame import Run, decode_frame
-from protocol.limits import ANCHOR, ROOT_ENTRIES_MAX
+from protocol.limits import ANCHOR, HEADER_BYTES_MAX, ROOT_ENTRIES_MAX
 from protocol.merkle import append
 from protocol.message import Fork
 from protocol.reconcile import Head
@@ -550,11 +550,11 @@ def _place_of_chain(side: Sequence[tuple[bytes, bytes]]) -> tuple[PublicKey, int
 
 def _link_of(header: bytes) -> tuple[PublicKey, int, object]:
     """Key, seq and prev of a header."""
-    fields = unpack_row(header)
-    if len(fields) != 10 or fields[0] != VERSION or type(fields[1]) is not bytes or type(fields[2]) is not int:
+    fields = decode(header, size_max=HEADER_BYTES_MAX)
+    if type(fields) is not list or len(fields) != 10 or type(fields[0]) is not int or fields[0] != VERSION:
         raise FormatError("a fork proof holds something that is not an entry's header")
-    if len(fields[1]) != 32 or fields[2] < 0 or encode(fields) != header:
-        raise FormatError("a fork proof holds a header that is not in canonical form")
+    if type(fields[1]) is not bytes or len(fields[1]) != 32 or type(fields[2]) is not int or fields[2] < 0:
+        raise FormatError("a fork proof holds a header of no key or no seq")
     return PublicKey(fields[1]), fields[2], fields[3]
 
 
