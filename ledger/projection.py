@@ -258,7 +258,7 @@ def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:
     else:
         step = parse_step(entry.body or b"")
         name, target, fields = step.step, bytes(step.record), step.fields
-        op = None if item.disputed else operation_of(ledger, entry, name, fields)
+        op = None if item.disputed else operation_of(ledger, entry, name, fields, step.acts)
         batch.steps.append(_Step(item.arrival, entry.id, target, op))
     batch.entries.append((item.arrival, entry.id, entry.key, entry.seq, entry.time_ms, entry.kind, name, target))
     texts = [name]

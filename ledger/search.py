@@ -4,7 +4,7 @@ Answers name records; what they say is read from the ledger, so nothing that is 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -268,14 +268,20 @@ def operation(ledger: Ledger, entry: Entry) -> Operation:
     if entry.kind == "record":
         return operation_of(ledger, entry, "", parse_record(entry.body).fields)
     step = parse_step(entry.body)
-    return operation_of(ledger, entry, step.step, step.fields)
+    return operation_of(ledger, entry, step.step, step.fields, step.acts)
 
 
-def operation_of(ledger: Ledger, entry: Entry, step: str, fields: Mapping[str, Value]) -> Operation:
-    """The operation of an entry whose body says this."""
+def operation_of(
+    ledger: Ledger, entry: Entry, step: str, fields: Mapping[str, Value], acts: Container[EntryId] = ()
+) -> Operation:
+    """The operation of an entry whose body says this. acts: refs that are no operations, and are left out.
+
+    An act that it names may never come here, when it does not count: nothing may wait for it.
+    """
     standing = ledger.authority.of(entry.key)
     agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")
-    return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, entry.refs, unit)
+    refs = tuple(ref for ref in entry.refs if ref not in acts)
+    return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, refs, unit)
 
 
 def created(ledger: Ledger, entry: Entry) -> Document:

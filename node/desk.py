@@ -7,8 +7,9 @@ from typing import Final
 
 from keys.errors import AdmissionError, FormatError, UsageError
 from keys.signing import PublicKey
-from ledger.authority import Standing
+from ledger.authority import Authority, Standing
 from ledger.document import FIELD, Document
+from ledger.knowledge import acts_to_name
 from ledger.projection import Projection
 from ledger.query import Query, parse_query
 from ledger.search import Hit, operation, step_operations, wanted_authors
@@ -30,16 +31,18 @@ Absent = Callable[[], list[Value]]
 class Desk:
     """Answers requests {"op": name, ...}; `me` is the node's own key, if it has one.
 
-    absent: the nodes that are not heard from now, and since when.
+    absent: the nodes that are not heard from now, and since when. whole: whether all that another node holds is here.
     """
 
     def __init__(
-        self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list
-    ) -> None:
+        self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list,
+        whole: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._ledger = ledger
         self._projection = projection
         self._me = me
         self._absent = absent
+        self._whole = whole
         boards = Boards(ledger, projection, me, absent)
         self._ops: Mapping[str, Callable[[Mapping[str, Value]], Value]] = {
             "show": self.show,
@@ -332,6 +335,8 @@ class Desk:
             "prev": log.id if log is not None else None,
             "time_ms_min": log.time_ms if log is not None else 0,
             "name": standing.name,
+            "acts": list(acts_to_name(self._ledger, public)),
+            "whole": self._whole() or alone(self._ledger.authority, self._me),
         }
 
     # -- keys -------------------------------------------------------------------------------------
@@ -355,6 +360,11 @@ class Desk:
             what = "several keys" if chosen else "no key"
             raise UsageError(f"{name!r} names {what}; give a key's first digits (hamkor who)")
         return chosen[0]
+
+
+def alone(authority: Authority, me: PublicKey | None) -> bool:
+    """Whether no other node is certified: then none holds anything that is not here."""
+    return not any(authority.is_node(key) for key in authority.standings if key != me)
 
 
 def _text(request: Mapping[str, Value], name: str) -> str:
