@@ -25,6 +25,7 @@ from protocol.entry import Entry, EntryId
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT_VTAB})
 STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
+HISTORY_MAX: Final = 20_000  # steps of one record that are shown
 MATCHED_MAX: Final = 1000  # steps of one record, told for one query
 
 

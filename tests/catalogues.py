@@ -25,6 +25,7 @@ OFFICERS = (  # files whose errors an officer sees
     "node/files.py", "node/direct.py", "node/submit.py", "node/render.py", "node/commands/common.py",
     "node/commands/fields.py",
 )  # fmt: skip
+TOLD = ("ledger/effect.py",)  # files whose functions return sentences that an officer sees
 SOURCES = (*sorted((ROOT / "node").rglob("*.py")), ROOT / "protocol" / "schema.py")
 
 
@@ -51,6 +52,10 @@ def error_templates() -> list[str]:
             called = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
             if called.endswith("Error"):
                 found |= {text for text in map(template_of, node.args) if text is not None and " " in text}
+    for name in TOLD:
+        for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8"))):
+            text = template_of(node.value) if isinstance(node, ast.Return) and node.value is not None else None
+            found |= {text} if text is not None and " " in text else set()
     return sorted(found)
 
 
