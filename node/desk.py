@@ -163,12 +163,16 @@ class Desk:
         steps = step_operations(self._ledger, ids)
         waiting = dict(self._projection.waiting_on(entry.id))
         rows = history_view(self._ledger, operation(self._ledger, entry), steps, waiting)
+        state = self._ledger.status(entry)
+        if state != "ok" and isinstance(rows[0], dict):
+            rows[0]["state"] = state
         counted = {step.id for step in steps}
         rows += [
-            entry_view(self._ledger, left_out) | {"step": "", "changes": [], "state": "disputed or unreadable"}
+            view | {"step": view["type"], "changes": [], "state": view["status"]}
             for step_id in ids
             if step_id not in counted and (left_out := self._ledger.entry(step_id)) is not None
-        ]
+            and (view := entry_view(self._ledger, left_out))
+        ]  # fmt: skip
         return {"record": entry.id.hex(), "short": short_id(self._ledger, entry.id), "history": rows}
 
     def conflicts(self, _: Mapping[str, Value]) -> Value:

@@ -67,6 +67,8 @@ def list_(args: argparse.Namespace) -> int:
 def _missing(row: dict[str, Any]) -> str:
     if row["state"] == "passed":
         return ""
+    if row["impossible"]:
+        return _("cannot pass")
     return _("{count} more of {names}").format(count=row["more"], names=", ".join(row["missing"]) or "-")
 
 
