@@ -96,7 +96,7 @@ class Mark:
         pending: what to submit again after a crash; first_seq: the seq of the first entry in it.
         """
         if self.seq is not None and seq <= self.seq:
-            raise MarkError(f"entry {seq} of log {self.public.hex()[:12]} was signed already; {_ADVICE}")
+            raise MarkError(f"entry {seq} of log {self.public.hex()[:12]} was signed already; {ADVICE}")
         before = self.seq, self.id, self.pending, self.first_seq
         self.seq, self.id, self.pending = seq, entry_id, tuple(pending)
         self.first_seq = seq if first_seq is None else first_seq
@@ -138,7 +138,7 @@ class Mark:
             self._check_state()
         raise MarkError(
             f"the log of key {self.public.hex()[:12]} holds {size} entries here, but the key has signed"
-            f" {signed}: this home was restored from an older copy, or copied. {_ADVICE}"
+            f" {signed}: this home was restored from an older copy, or copied. {ADVICE}"
         )
 
     def _check_state(self) -> None:
@@ -147,11 +147,11 @@ class Mark:
         if self._state == _BARRED:
             raise MarkError(
                 f"key {self.public.hex()[:12]} has signed entries that were not signed here: this is an older copy of"
-                f" it, or there is a second one. {_ADVICE}"
+                f" it, or there is a second one. {ADVICE}"
             )
         if not self._at_home:
             raise MarkError(
-                f"{self.path} is a copy: the key that it belongs to was copied or restored from a backup. {_ADVICE}"
+                f"{self.path} is a copy: the key that it belongs to was copied or restored from a backup. {ADVICE}"
             )
 
     def _save(self) -> None:
@@ -176,7 +176,7 @@ class Mark:
         start = len(MAGIC) + layout.size
         known = raw.startswith((MAGIC, _MAGIC_1)) and len(content) >= start
         if not known or sha256(content).digest() != checksum:
-            raise MarkError(f"the high-water mark {self.path} is damaged. {_ADVICE}")
+            raise MarkError(f"the high-water mark {self.path} is damaged. {ADVICE}")
         if layout is _HEAD_1:
             public, seq, last, self.first_seq, count = layout.unpack_from(content, len(MAGIC))
             size, birth_ns, machine = seq + 1, 0, _NO_ID
@@ -201,7 +201,7 @@ class Mark:
         self.pending = tuple(blobs)
 
 
-_ADVICE: Final = (
+ADVICE: Final = (
     "Nothing was signed. Reading and syncing go on. To write again, make a new key with hamkor rekey and have its card"
     " certified; keys are never copied or restored"
 )

@@ -196,13 +196,17 @@ def without_effect(ledger: Ledger) -> list[tuple[ActEntry, Act | None, str]]:
     found = []
     for entry in sorted(ledger.acts, key=lambda act: (act.key, act.seq)):
         act = read(entry)
-        why = "it cannot be read" if act is None else _why_nothing(ledger.authority, entry, act, proposals)
+        why = _why_nothing(ledger.authority, entry, act, proposals)
         if why is not None:
             found.append((entry, act, why))
     return found
 
 
-def _why_nothing(authority: Authority, entry: ActEntry, act: Act, proposals: dict[EntryId, Proposal]) -> str | None:
+def _why_nothing(
+    authority: Authority, entry: ActEntry, act: Act | None, proposals: dict[EntryId, Proposal]
+) -> str | None:  # fmt: skip
+    if act is None:
+        return "it cannot be read"
     actor = authority.of(entry.key)
     if actor is None:
         return "its author has no standing"

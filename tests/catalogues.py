@@ -14,6 +14,8 @@ from babel.messages.extract import extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from keys.mark import ADVICE
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "node" / "locale"
 KEYWORDS = {"_": None, "noted": None, "Problem": (2,)}
@@ -39,7 +41,7 @@ def extracted() -> Catalog:
     for path in sorted((ROOT / "protocol" / "types").glob("*.json")):
         for description in descriptions(json.loads(path.read_text("utf-8"))):
             catalogue.add(description)
-    for template in error_templates():
+    for template in [*error_templates(), ADVICE]:
         catalogue.add(template)
     return catalogue
 
@@ -54,8 +56,9 @@ def error_templates() -> list[str]:
                 found |= {text for text in map(template_of, node.args) if text is not None and " " in text}
     for name in TOLD:
         for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8"))):
-            text = template_of(node.value) if isinstance(node, ast.Return) and node.value is not None else None
-            found |= {text} if text is not None and " " in text else set()
+            value = node.value if isinstance(node, ast.Return) else None
+            sides = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value] if value is not None else []
+            found |= {text for text in map(template_of, sides) if text is not None and " " in text}
     return sorted(found)
 
 
