@@ -63,10 +63,11 @@ def _council(commands: Commands) -> None:
     )  # fmt: skip
     approve.add_argument("id", help=_("the first digits of the proposal's id"))
     _signing(approve, _("your agency's root key"))
-    command(
+    listing = command(
         council, "list", "council:list_", _("proposals, who said yes, who is missing, and acts without effect"),
         "hamkor council list",
     )  # fmt: skip
+    listing.add_argument("--ids", action="store_true", help=_("only the ids of those that are open"))
     show = command(
         council, "show", "council:show", _("a proposal, and what it would change"), "hamkor council show 3fa9c1d"
     )

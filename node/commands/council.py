@@ -42,6 +42,11 @@ def list_(args: argparse.Namespace) -> int:
         council = ledger.authority.council
         rows = [_proposal_view(ledger, proposal) for proposal in council.proposals]
         nothing = [_nothing_view(ledger, *found) for found in without_effect(ledger)]
+    if args.ids:
+        still_open = [str(row["id"]) for row in rows if row["state"] == "open"]
+        for known in still_open:
+            say(known)
+        return 0 if still_open else 1
     if args.json:
         print_json({"members": sorted(council.members), "threshold": council.threshold, "proposals": rows,
                     "without_effect": nothing})  # fmt: skip
