@@ -17,7 +17,8 @@ hamkor() {{
   case " $* " in
     *" run "*) exec {python} -m node.cli "$@" ;;
     *" --no-passphrase "*) {python} -m node.cli "$@" ;;
-    *" officer new "* | *" agency new "* | *" rekey "*) {python} -m node.cli "$@" --kdf interactive --passphrase-fd 9 9<<<'secret' ;;
+    *" officer new "* | *" agency new "* | *" rekey "*)
+      {python} -m node.cli "$@" --kdf interactive --passphrase-fd 9 9<<<'secret' ;;
     *" types "* | *" list "*) {python} -m node.cli "$@" ;;
     *" sign "* | *" certify "* | *" unit "* | *" add "* | *" amend "* | *" comment "* | *" tag "* | *" send "* \
       | *" import-csv "* | *" rfi new "* | *" revoke "* | *" propose "* | *" approve "*)
