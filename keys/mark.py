@@ -193,11 +193,16 @@ class Mark:
             self._at_home = birth_ns == here
         elif machine != _NO_ID and _machine() != _NO_ID:
             self._at_home = machine == _machine()
-        blobs, at = [], start
-        for _ in range(count):
-            length = int.from_bytes(content[at : at + 4], "big")
-            blobs.append(content[at + 4 : at + 4 + length])
-            at += 4 + length
+        self._read_blobs(content, start, count)
+
+    def _read_blobs(self, content: bytes, at: int, count: int) -> None:
+        blobs: list[bytes] = []
+        while len(blobs) < count and at < len(content):  # a damaged count must not make four thousand million blobs
+            size = int.from_bytes(content[at : at + 4], "big")
+            blobs.append(content[at + 4 : at + 4 + size])
+            at += 4 + size
+        if len(blobs) != count or at != len(content):
+            raise MarkError(f"the high-water mark {self.path} is damaged. {ADVICE}")
         self.pending = tuple(blobs)
 
 
