@@ -97,8 +97,9 @@ class Node:
         command = [*self.prefix, sys.executable, "-m", "node.cli", "--home", str(self.home.path), "run"]
         with (self.home.path / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, preexec_fn=self.before
-            )
+                command, stdout=output, stderr=output, start_new_session=True,
+                preexec_fn=self.before,  # noqa: PLW1509  one system call
+            )  # fmt: skip
 
     def kill(self) -> None:
         """kill -9, now."""

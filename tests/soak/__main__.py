@@ -77,7 +77,8 @@ def _tell_plan(plan: Plan, seed: int, seconds: float, nodes: int, net: Spaces | 
         print(f"in namespaces; delay and loss by {net.shaping}")
         for number, shape in enumerate(plan.shapes):
             print(f"  node {number}: {shape.delay_ms} +- {shape.jitter_ms} ms, {shape.loss:.2%} lost, each way")
-    print(f"officer 0 is revoked while cut off at node {plan.cut_off}; officer 1's key is copied and used at node {plan.second}")
+    print(f"officer 0 is revoked while cut off at node {plan.cut_off}")
+    print(f"officer 1's key is copied and used at node {plan.second}")
     print("faults, as +seconds kind nodes seconds:")
     listed = ", ".join(
         f"+{fault.gap_s:g} {fault.kind} {'/'.join(map(str, fault.nodes))} {fault.lasts_s:g}" for fault in plan.faults

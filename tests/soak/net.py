@@ -57,7 +57,7 @@ class Spaces:
         self.hub = namespace(pid, start, "hub")
         self.hosts: Sequence[str] | None = [f"10.77.0.{number + 1}" for number in range(len(shapes))]
         self.left_out = ""
-        self._relay: "subprocess.Popen[bytes] | None" = None
+        self._relay: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # cuts come from the faults and from the crimes
         try:
             self._build(shapes, seed)

@@ -107,7 +107,8 @@ class Officer(threading.Thread):
     def _drafts(self) -> list[Draft]:
         if self.acknowledged and self._rng.random() < STEP_SHARE:
             record = EntryId(self.acknowledged[-1].id)
-            return [("step", encode_step(record, "comment", {"text": f"remark {self._rng.randrange(10**6)}"}), (record,))]
+            remark = {"text": f"remark {self._rng.randrange(10**6)}"}
+            return [("step", encode_step(record, "comment", remark), (record,))]
         count = self._rng.randint(1, BATCH_MAX)
         self._report += count
         return [("record", seizure(self._report + at), ()) for at in range(count)]

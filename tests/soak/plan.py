@@ -48,10 +48,7 @@ def draw(seed: int, seconds: float, nodes: int) -> Plan:
     nodes: at least 3. Faults enough for `seconds` even if none has to wait.
     """
     rng = Random(f"{seed} plan")
-    shapes = tuple(
-        Shape(round(delay := rng.uniform(2, 60), 1), round(delay * rng.uniform(0, 0.3), 1), round(rng.uniform(0, 0.02), 4))
-        for _ in range(nodes)
-    )
+    shapes = tuple(_shape(rng) for _ in range(nodes))
     cut_off, second = rng.sample(range(1, nodes), 2)
     kinds = rng.sample(KINDS, len(KINDS))
     faults: list[Fault] = []
@@ -62,6 +59,11 @@ def draw(seed: int, seconds: float, nodes: int) -> Plan:
         faults.append(Fault(gap_s, kind, _targets(kind, nodes, rng), round(rng.uniform(*LASTS_S[kind]), 2)))
         spent_s += gap_s
     return Plan(tuple(faults), shapes, cut_off, second)
+
+
+def _shape(rng: Random) -> Shape:
+    delay_ms = rng.uniform(2, 60)
+    return Shape(round(delay_ms, 1), round(delay_ms * rng.uniform(0, 0.3), 1), round(rng.uniform(0, 0.02), 4))
 
 
 def _targets(kind: str, nodes: int, rng: Random) -> tuple[int, ...]:
@@ -102,8 +104,9 @@ class Acknowledged:
 
 
 def expected(status: str, entry: Acknowledged, ends: dict[int, tuple[int, str]]) -> str:
-    """What is wrong with an acknowledged entry that a node shows as `status` ("" where it is not there), "" for nothing.
+    """What is wrong with an acknowledged entry, "" for nothing.
 
+    status: as a node shows it, "" where it is not there.
     ends: of the officers whose logs end by a crime: the first seq that does not count, and "void" or "disputed".
     """
     end, after = ends.get(entry.officer, (None, ""))

@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from keys.errors import HamkorError
+from keys.errors import AdmissionError, HamkorError
 from ledger.lmdb_store import open_lmdb
 from ledger.store import load
 from node.client import _Daemon, write
@@ -117,7 +116,7 @@ class Soak:
         begun: list[tuple[float, Fault]] = []
         ready_at = time.monotonic() + queue[0].gap_s
         sampled = 0.0
-        every_kind = set(fault.kind for fault in queue)
+        every_kind = {fault.kind for fault in queue}
         while time.monotonic() < end or crimes.is_alive() or not every_kind <= set(self.counts):
             now = time.monotonic()
             for due, fault in [item for item in begun if item[0] <= now]:
@@ -189,7 +188,7 @@ class Soak:
             node = self.nodes[number]
             assert node.process is not None
             if node.process.poll() is not None and self._restarts[number] < 20:
-                self._restarts[number] += 1  # an officer's command had the store: the daemon says so and is started again
+                self._restarts[number] += 1  # an officer's command had the store: the daemon says so; once more
                 self._start(number)
                 continue
             with suppress(HamkorError):
@@ -238,20 +237,20 @@ class Soak:
         root = seeded("test", "mia")
         path = self.folder / "o" / "root.key"
         path.write_bytes(b"")  # `write` locks it and keeps the mark beside it
-        head: list[tuple[int, bytes | None]] = []
+        head: list[tuple[int, bytes | None]] = []  # as it was first told: a second attempt signs the same act
 
         def written() -> bool:
             others = [node for number, node in enumerate(self.nodes) if number != place and number not in self._taken]
             for node in others:
                 with suppress(HamkorError):
-                    head[1:] = []
                     if not head:
                         found = node.ask("prepare", key=officer.key.public)
                         assert isinstance(found, dict)
                         head.append((found["seq"], found["prev"]))  # type: ignore[arg-type]
                     size, last = head[0]
-                    act = Revoke(officer.key.public, max(0, size - 1), EntryId(last) if last else None, "left the service")
-                    write(_Daemon(node.home), root, path, "act", [("act", encode_act(act), ())])
+                    cutoff = (size - 1, EntryId(last)) if last is not None else (0, None)
+                    act = encode_act(Revoke(officer.key.public, *cutoff, "left the service"))
+                    write(_Daemon(node.home), root, path, "act", [("act", act, ())])
                     self.ends[officer.number] = (size, "void")
                     return True
             return False
@@ -332,7 +331,8 @@ class Soak:
     def _settle(self, since: float) -> bool:
         reached = self._calm(CONVERGE_S)
         if reached is None:
-            roots = [f"{node.name} {str(node.status()['root'])[:12]} of {node.status()['entries']}" for node in self.nodes]
+            told = [(node.name, node.status()) for node in self.nodes]
+            roots = [f"{name} {str(status['root'])[:12]} of {status['entries']}" for name, status in told]
             self.problems.append(f"the roots differ {CONVERGE_S:.0f} s after the last fault: {', '.join(roots)}")
         else:
             self.figures.setdefault("converged after", f"{max(0.0, reached - since):.1f} s (bound {CONVERGE_S:.0f})")
@@ -366,10 +366,13 @@ class Soak:
             size, fds = usage(node)
             rows.append(f"{before >> 20}->{size >> 20}")
             if size > before + bound:
-                self.problems.append(f"{node.name} grew from {before >> 20} to {size >> 20} MiB (bound {bound >> 20} more)")
+                self.problems.append(f"{node.name} grew from {before >> 20} to {size >> 20} MiB, by over {bound >> 20}")
             if fds > fds_before + FDS_MORE_MAX:
                 self.problems.append(f"{node.name} has {fds} descriptors open, {fds_before} when idle")
             self._shown(number, node)
+            for crime, reason, officer in zip(("revocation", "copied key"), ("revoked", "forked"), self.officers[:2]):
+                if crime in self.counts and (told := refusal(node, officer)) != reason:
+                    self.problems.append(f"{node.name} lets officer {officer.number} write: {told or 'no refusal'}")
         self.figures["memory of its own, MiB"] = f"{' '.join(rows)} idle->end (bound {bound >> 20} more)"
         self.figures["resident at most, MiB"] = f"{self.peak_bytes >> 20}, the mapped store included"
         banned = [node.name for node in self.nodes if re.search("'banned': True", str(node.ask("peers")))]
@@ -390,7 +393,8 @@ class Soak:
 
     def _judge(self, status: str, known: Acknowledged, where: str) -> None:
         if wrong := expected(status, known, self.ends):
-            self.problems.append(f"entry {known.seq} of officer {known.officer} ({known.id.hex()[:12]}) {wrong}, {where}")
+            entry = f"entry {known.seq} of officer {known.officer} ({known.id.hex()[:12]})"
+            self.problems.append(f"{entry} {wrong}, {where}")
 
     def _read_stores(self) -> None:
         """Stop the nodes; look for every acknowledged entry on every disk."""
@@ -457,10 +461,19 @@ class Soak:
             node.kill()
 
 
+def refusal(node: Node, officer: Officer) -> str:
+    """Why a node would not let an officer write, "" where it would."""
+    try:
+        node.ask("prepare", key=officer.key.public)
+    except AdmissionError as error:
+        return error.reason
+    return ""
+
+
 def usage(node: Node) -> tuple[int, int]:
     """(memory of its own in bytes, the mapped store left out; open descriptors)."""
     assert node.process is not None
     place = Path(f"/proc/{node.process.pid}")
     own = re.search(r"RssAnon:\s+(\d+) kB", (place / "status").read_text())
     assert own is not None
-    return int(own[1]) * 1024, len(os.listdir(place / "fd"))
+    return int(own[1]) * 1024, sum(1 for _ in (place / "fd").iterdir())
