@@ -1,7 +1,7 @@
 """The network of a run: one namespace a node and a hub with bridges between them, or plain loopback.
 
 The hub is a namespace too, so nothing of the machine's own network is touched. A node's cable ends at a port of
-bridge `a`; cutting it takes the port down, a partition moves ports to bridge `b`.
+bridge `whole`; cutting it takes the port down, a partition moves ports to bridge `apart`.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tests.cluster import Node
 from tests.soak.plan import Shape, namespace, stale
+
+WHOLE, APART = "whole", "apart"  # the bridges
 
 
 class Loopback:
@@ -47,7 +49,7 @@ class Spaces:
     """A namespace for each node, with a cable to the hub's bridge."""
 
     def __init__(self, shapes: Sequence[Shape], seed: int) -> None:
-        """Make it all. Raises OSError or CalledProcessError where the machine does not allow it, with nothing left."""
+        """Make it all. Raises OSError where the machine does not allow it, with nothing left."""
         if os.geteuid() != 0 or shutil.which("ip") is None:
             raise OSError("namespaces need root and iproute2")
         pid = os.getpid()
@@ -69,7 +71,7 @@ class Spaces:
         for name in (self.hub, *self.names):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        for bridge in ("a", "b"):
+        for bridge in (WHOLE, APART):
             ip("-n", self.hub, "link", "add", bridge, "type", "bridge")
             ip("-n", self.hub, "link", "set", bridge, "up")
         if self._has_netem():
@@ -84,7 +86,7 @@ class Spaces:
         for number, name in enumerate(self.names):
             ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", self.hub, "link", "set", f"p{number}", "master", "a", "up")
+            ip("-n", self.hub, "link", "set", f"p{number}", "master", WHOLE, "up")
 
     def _has_netem(self) -> bool:
         try:
@@ -116,11 +118,11 @@ class Spaces:
 
     def part(self, nodes: Sequence[Node], numbers: Sequence[int]) -> None:
         """Move those nodes to the other bridge: they hear one another, and nobody else."""
-        self._set(numbers, "master", "b")
+        self._set(numbers, "master", APART)
 
     def heal(self, nodes: Sequence[Node], numbers: Sequence[int]) -> None:
         """Undo both."""
-        self._set(numbers, "master", "a", "up")
+        self._set(numbers, "master", WHOLE, "up")
 
     def _set(self, numbers: Sequence[int], *words: str) -> None:
         with self._lock:
@@ -137,8 +139,11 @@ class Spaces:
 
 
 def ip(*words: str) -> str:
-    """Run `ip`; its output. Raises CalledProcessError."""
-    return subprocess.run(("ip", *words), check=True, capture_output=True, text=True).stdout
+    """Run `ip`; its output. Raises OSError, with what `ip` says."""
+    done = subprocess.run(("ip", *words), check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def netem(where: str, device: str, shape: Shape) -> None:

@@ -85,16 +85,16 @@ class Officer(threading.Thread):
                 return
 
     def _write(self, number: int) -> None:
-        drafts = self._drafts()
-        began = time.perf_counter()
-        self.written += len(drafts)
         try:
-            if len(drafts) == 1 and drafts[0][0] == "record" and self._rng.random() < CLI_SHARE:
+            if self._rng.random() < CLI_SHARE:
+                self.written += 1
                 ids = self._command(number)
                 self.by_command += len(ids)
             else:
-                kind = drafts[0][0]
-                ids = write(_Daemon(self._homes[number]), self.key, self.key_path, kind, drafts)
+                drafts = self._drafts()
+                self.written += len(drafts)
+                began = time.perf_counter()
+                ids = write(_Daemon(self._homes[number]), self.key, self.key_path, drafts[0][0], drafts)
                 self.waits_s.append(time.perf_counter() - began)
         except HamkorError as error:
             self._refused(error)
@@ -115,6 +115,7 @@ class Officer(threading.Thread):
 
     def _command(self, number: int) -> list[EntryId]:
         """`hamkor add`; the ids it prints."""
+        self._report += 1
         reading, writing = os.pipe()
         os.write(writing, b"\n")
         os.close(writing)
