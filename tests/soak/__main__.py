@@ -6,7 +6,9 @@ import signal
 import sys
 import tempfile
 import textwrap
+import traceback
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from tests.soak.net import Loopback, Spaces, remove_stale
@@ -33,30 +35,30 @@ def soak(seed: int, seconds: float, nodes: int, *, netem: bool) -> int:
     for name in remove_stale():
         print(f"removed the namespace {name} of a run that was killed")
     plan = draw(seed, seconds, nodes)
-    net = _network(plan, seed, netem=netem)
-    _tell_plan(plan, seed, seconds, nodes, net)
     folder = Path(tempfile.mkdtemp(prefix="hamkor-soak-"))
-    run = Soak(folder, seed, seconds, plan, net)
-    try:
-        run.play()
-    except AssertionError as error:
-        run.problems.append(str(error))
-    finally:
-        run.close()
-        net.close()
-        kept = bool(run.problems) or sys.exc_info()[0] is not None
-        if not kept:
-            shutil.rmtree(folder)
+    with closing(_network(plan, seed, netem=netem)) as net:
+        _tell_plan(plan, seed, seconds, nodes, net)
+        run = Soak(folder, seed, seconds, plan, net)
+        try:
+            run.play()
+        except KeyboardInterrupt:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        except Exception:  # the run is judged by what it says, and it says this too
+            run.problems.append(f"the run broke off: {traceback.format_exc()}")
+        finally:
+            run.close()
     _tell(run)
-    if run.problems:
-        print(f"\n{len(run.problems)} things were wrong; the homes are in {folder}")
-        for problem, times in list(Counter(run.problems).items())[:50]:
-            print(f"  {problem}" + (f" ({times} times)" if times > 1 else ""))
-        print(f"again: python -m tests.soak --seed {seed} --seconds {seconds:g} --nodes {nodes}"
-              + ("" if netem else " --no-netem"))  # fmt: skip
-    else:
+    if not run.problems:
+        shutil.rmtree(folder)
         print("\neverything held")
-    return 1 if run.problems else 0
+        return 0
+    print(f"\n{len(run.problems)} things were wrong; the homes are in {folder}")
+    for problem, times in list(Counter(run.problems).items())[:50]:
+        print(f"  {problem}" + (f" ({times} times)" if times > 1 else ""))
+    again = "" if netem else " --no-netem"
+    print(f"again: python -m tests.soak --seed {seed} --seconds {seconds:g} --nodes {nodes}{again}")
+    return 1
 
 
 def _network(plan: Plan, seed: int, *, netem: bool) -> Spaces | Loopback:
