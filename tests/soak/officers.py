@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from keys.errors import AdmissionError, BusyError, HamkorError, MarkError
+from keys.errors import AdmissionError, BusyError, HamkorError, LocalError, MarkError
 from keys.keyfile import KeyOwner, create_key_file
 from keys.mark import Mark
 from keys.signing import SigningKey
@@ -27,6 +27,7 @@ PAUSE_S = 0.3  # between two writes of one officer, on average
 BATCH_MAX = 4
 STEP_SHARE = 0.25  # of writes: comments on what the officer wrote before
 CLI_SHARE = 0.04  # of writes: by a process of the command line, as a person would
+FIRST_SHARE = 0.3  # the same, until one of an officer's has succeeded: short runs see it too
 
 
 class Officer(threading.Thread):
@@ -86,7 +87,7 @@ class Officer(threading.Thread):
 
     def _write(self, number: int) -> None:
         try:
-            if self._rng.random() < CLI_SHARE:
+            if self._rng.random() < (CLI_SHARE if self.by_command else FIRST_SHARE):
                 self.written += 1
                 ids = self._command(number)
                 self.by_command += len(ids)
@@ -120,8 +121,8 @@ class Officer(threading.Thread):
         os.write(writing, b"\n")
         os.close(writing)
         words = ["--home", str(self._homes[number].path), "add", "intel", f"report_no={self._report}",
-                 "reporting_unit=unit-0", "narrative=word", "--key", str(self.key_path),
-                 "--passphrase-fd", str(reading), "--json"]  # fmt: skip
+                 "reporting_unit=unit-0", "source_grade=B", "info_grade=2", f"narrative=word{self._report}",
+                 "--key", str(self.key_path), "--passphrase-fd", str(reading), "--json"]  # fmt: skip
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "node.cli", *words], check=False, capture_output=True, text=True,
@@ -133,9 +134,12 @@ class Officer(threading.Thread):
             os.close(reading)
         if done.returncode == 0:
             return [EntryId(bytes.fromhex(known)) for known in json.loads(done.stdout)["ids"]]
-        if "Traceback" in done.stderr:
-            self.problems.append(f"hamkor add ended with a traceback: {done.stderr[-600:]}")
-        raise BusyError(done.stderr.strip()[-200:])
+        said = done.stderr.strip()[-600:]
+        if done.returncode == MarkError.exit_code:
+            raise MarkError(said)
+        if done.returncode in (BusyError.exit_code, AdmissionError.exit_code):
+            raise BusyError(said)  # the reason of a refusal is told to its next writing
+        raise LocalError(f"hamkor add ended with {done.returncode}: {said}")
 
     def _refused(self, error: HamkorError) -> None:
         match error:

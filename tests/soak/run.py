@@ -81,6 +81,8 @@ class Soak:
             self.problems += officer.problems
             if officer.is_alive():
                 self.problems.append(f"{officer.name} still waits for an answer")
+        if not any(officer.by_command for officer in self.officers):
+            self.problems.append("no record was written by the command line")
         converged = self._settle(stopped)
         if converged:
             self._hand_in()
