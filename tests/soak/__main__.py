@@ -26,7 +26,8 @@ def main() -> int:
     args = parser.parse_args()
     if not 3 <= args.nodes <= 64 or not args.seconds > 0:
         parser.error("--nodes is from 3 to 64, --seconds above 0")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleaned up after like Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore the latter
+        signal.signal(number, signal.default_int_handler)
     return soak(args.seed, args.seconds, args.nodes, netem=not args.no_netem)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -178,6 +179,6 @@ def copied(officer: Officer, folder: Path, seed: int) -> Officer:
     """The same key with the mark it has now, in a second home. Both can sign from here on, and each mark fits."""
     folder.mkdir(mode=0o700)
     for path in (officer.key_path, mark_path(officer.key_path)):
-        (folder / path.name).write_bytes(path.read_bytes())
+        shutil.copy(path, folder)  # with its mode: a key that others can read is refused
     path = folder / officer.key_path.name
     return Officer(officer.number, officer.key, path, officer._homes, Random(f"{seed} copy {officer.number}"))
