@@ -43,6 +43,7 @@ def soak(seed: int, seconds: float, nodes: int, *, netem: bool) -> int:
         try:
             run.play()
         except KeyboardInterrupt:
+            run.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
         except Exception:  # the run is judged by what it says, and it says this too

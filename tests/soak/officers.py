@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from keys.errors import AdmissionError, BusyError, HamkorError, LocalError, MarkError
+from keys.errors import AdmissionError, BusyError, HamkorError, HomeError, LocalError, MarkError
 from keys.keyfile import KeyOwner, create_key_file
 from keys.mark import Mark
 from keys.signing import SigningKey
@@ -140,6 +140,8 @@ class Officer(threading.Thread):
             raise MarkError(said)
         if done.returncode in (BusyError.exit_code, AdmissionError.exit_code):
             raise BusyError(said)  # the reason of a refusal is told to its next writing
+        if done.returncode == HomeError.exit_code and "another hamkor process" in said:
+            raise BusyError(said)  # a daemon that has its store and not yet its socket
         raise LocalError(f"hamkor add ended with {done.returncode}: {said}")
 
     def _refused(self, error: HamkorError) -> None:
