@@ -213,7 +213,7 @@ class Driver:
     async def ask(self, make: Callable[[int], Event]) -> Outcome:
         """Feed the event that `make` builds with a new request number; wait for what becomes of it."""
         if self.stopping:
-            raise LocalError("the node is stopping; try again when it runs")
+            raise BusyError("the node is stopping; try again when it runs")
         self._request += 1
         request = self._request
         self._waiting[request] = trio.Event()
