@@ -264,7 +264,7 @@ def test_picture_is_a_png_and_looking_changes_nothing(tmp_path: Path, capsys: py
 
 def test_big_world_writes_and_pings_less_however_long_it_is() -> None:
     case = draw(5, 1000, 24 * 60)
-    assert case.nodes * case.minutes * 60 // case.weather.write_every_s * 5 // 2 <= BIG_ENTRIES
+    assert case.weather.writers * case.minutes * 60 // case.weather.write_every_s * 5 // 2 <= BIG_ENTRIES
     assert case.weather.neighbours == 4
     assert settings_for(12, 24 * 60) == EngineSettings()
     big = settings_for(1000, 24 * 60)
