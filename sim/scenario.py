@@ -22,8 +22,8 @@ from sim.world import World
 LOOK_EVERY_MINUTES: Final = 5  # virtual, while everything goes wrong
 SETTLE_NS: Final = 15 * MINUTE  # virtual: all must hold the same by then, once the faults have stopped
 BIG_NODES: Final = 50  # from here on a world is `temper`ed
-BIG_WRITERS: Final = 24  # machines of such a world that have officers
-BIG_ENTRIES: Final = 3000  # written there, in all
+BIG_WRITERS: Final = 12  # machines of such a world that have officers
+BIG_ENTRIES: Final = 2500  # written there, in all
 TRACE_SHOWN: Final = 40  # lines before a violation
 
 Progress = Callable[[int, int], None]  # told the virtual minutes done and in all
