@@ -88,6 +88,10 @@ class Authority:
         standing = self.standings.get(key)
         return None if standing is None or standing.ended is None else standing.ended.cutoff
 
+    def is_root(self, key: PublicKey) -> bool:
+        """Whether `key` is or was an agency's root key."""
+        return key in self.council.roots
+
     def is_node(self, key: PublicKey) -> bool:
         """Whether `key` may open a link."""
         standing = self.standings.get(key)
