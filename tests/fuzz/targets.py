@@ -105,7 +105,9 @@ def check_entry(raw: bytes) -> None:
 
 def check_header(raw: bytes) -> None:
     match decode(raw, size_max=HEADER_BYTES_MAX):
-        case [1, bytes(key), int(seq), None | bytes() as prev, refs, kind, space, size, digest, time_ms]:
+        case [int(version), bytes(key), int(seq), None | bytes() as prev, refs, kind, space, size, digest, time_ms]:
+            if (type(version), version, type(seq), len(key)) != (int, 1, int, 32):  # true is 1, to Python
+                raise FormatError("no header")
             row = pack([kind, time_ms, refs, space, [size, digest], bytes(64)])
             known = EntryId(prev) if prev is not None else None
             assert read_row(row, PublicKey(key), seq, known).header == raw
