@@ -46,6 +46,7 @@ class Weather:
     repeat_percent: int = 0
     commit_ms: int = 3
     officers: int = 1  # a machine
+    writers: int = 0  # machines that have officers, the first so many; 0: all
     write_every_s: int = 30
     crash_every_s: int = 0
     cut_every_s: int = 0

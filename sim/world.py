@@ -89,7 +89,8 @@ class World(Stage):
         ledger = create(storage, self.charter_file)
         ledger.apply(ledger.commit([runs]))
         key = key_of(self.seed, "node", number)
-        officers = tuple(key_of(self.seed, "officer", number, n) for n in range(self.weather.officers))
+        writes = not self.weather.writers or number < self.weather.writers
+        officers = tuple(key_of(self.seed, "officer", number, n) for n in range(self.weather.officers if writes else 0))
         engine = Engine(key.public, ledger, Random(self.rng.getrandbits(64)), self.settings)
         return Machine(number, key, officers, storage, ledger, engine)
 

@@ -27,7 +27,8 @@ class Writers:
         for machine in stage.machines:
             for officer in machine.officers:
                 stage.at(stage.rng.randrange(MINUTE), partial(self._certify, machine, officer))
-            stage.every(stage.weather.write_every_s, partial(self._write, machine))
+            if machine.officers:
+                stage.every(stage.weather.write_every_s, partial(self._write, machine))
         if stage.weather.twice:
             stage.at(stage.rng.randrange(8 * MINUTE, 30 * MINUTE), self._use_copied_key)
 
