@@ -13,6 +13,7 @@ copies signed apart can be merged. It is complete when all have signed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -38,7 +39,7 @@ class Agency:
     key: PublicKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: its hash is kept
 class Charter:
     """What the founders agreed on. Agencies are in ascending order of name."""
 
@@ -60,7 +61,7 @@ class Charter:
         """The canonical bytes of `value`."""
         return encode(self.value())
 
-    @property
+    @cached_property
     def network_id(self) -> NetworkId:
         """SHA-256 of the charter without its signatures."""
         return NetworkId(sha256(self.encode()).digest())
