@@ -96,7 +96,7 @@ def _tell(run: Soak) -> None:
     by_command = sum(officer.by_command for officer in run.officers)
     names = {"kill": "kill -9", "term": "SIGTERM", "stop": "SIGSTOP", "cut": "links cut", "part": "partitions"}
     rows = {names[kind]: str(run.counts[kind]) for kind in KINDS}
-    rows |= {name: str(run.counts[name]) for name in ("revocation", "copied key")}
+    rows |= {name: str(run.counts[name]) for name in ("revocation", "copied key", "copied mark refused")}
     rows |= {
         "entries handed in": str(sum(officer.written for officer in run.officers)),
         "acknowledged": f"{acknowledged}, {by_command} of them to the command line",

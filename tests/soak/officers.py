@@ -157,6 +157,18 @@ class Officer(threading.Thread):
             case _:
                 self.problems.append(f"{self.name} was refused: {type(error).__name__}: {error}")
 
+    def refuses(self, number: int) -> bool:
+        """Whether its mark keeps it from signing what the node there would take."""
+        try:
+            resubmit(_Daemon(self._homes[number]), self.key.public, self.key_path, "record")
+        except MarkError:
+            return True
+        return False
+
+    def forge_mark(self) -> None:
+        """Make its mark say that it was born here, as nobody does whose program is the published one."""
+        Mark.open(mark_path(self.key_path), self.key.public)._save()
+
     def hand_in(self) -> str:
         """Hand in what was signed and never answered; "" once nothing is left, else why not."""
         for home in self._homes:
@@ -178,7 +190,7 @@ def make_officer(folder: Path, number: int, key: SigningKey, homes: list[Home], 
 
 
 def copied(officer: Officer, folder: Path, seed: int) -> Officer:
-    """The same key with the mark it has now, in a second home. Both can sign from here on, and each mark fits."""
+    """The same key with the mark it has now, in a second home."""
     folder.mkdir(mode=0o700)
     for path in (officer.key_path, mark_path(officer.key_path)):
         shutil.copy(path, folder)  # with its mode: a key that others can read is refused

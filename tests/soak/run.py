@@ -271,6 +271,9 @@ class Soak:
             try:
                 thief = copied(officer, self.folder / "o" / "copy", self.seed)
                 thief.only([place])
+                if thief.refuses(place):  # where files tell their birth
+                    self.counts["copied mark refused"] += 1
+                    thief.forge_mark()
                 before = officer.count(others)
                 officer.only(others)
                 officer.go()
@@ -341,9 +344,12 @@ class Soak:
         return reached is not None
 
     def _hand_in(self) -> None:
-        """What was signed and never answered is handed in, as each officer's next command would."""
+        """What was signed and never answered is handed in, as each officer's next command would.
+
+        A key that is in two homes never signs again, and each mark says so as soon as it has seen the other's entries.
+        """
         for officer in self.officers:
-            if (why := officer.hand_in()):
+            if officer.number != 1 and (why := officer.hand_in()):
                 self.problems.append(f"{officer.name} cannot go on: {why}")
 
     def _ask_nodes(self, idle: list[tuple[int, int]]) -> None:
