@@ -34,7 +34,6 @@ trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 
 
 @pytest.mark.live
-@pytest.mark.timeout(600)
 def test_commands_of_readme_run_in_order(tmp_path: Path) -> None:
     lines = [HAMKOR.format(python=sys.executable)]
     for number, command in enumerate(COMMANDS):
