@@ -11,6 +11,7 @@ from keys.signing import PublicKey
 from ledger.authority import Authority, Standing, evaluate
 from ledger.council import ActEntry, Proposal, spares
 from ledger.knowledge import read
+from ledger.layout import U64
 from ledger.store import Ledger
 from protocol.acts import (
     Act,
@@ -55,13 +56,21 @@ def with_acts(ledger: Ledger, more: Sequence[tuple[PublicKey, Act]]) -> Authorit
     acts = list(ledger.acts)
     written: dict[PublicKey, int] = {}
     for key, act in more:
-        log = ledger.log(key)
-        seq = (log.size if log is not None else 0) + written.get(key, 0)
+        seq = _next_seq(ledger, key) + written.get(key, 0)
         written[key] = written.get(key, 0) + 1
-        body = encode_act(act)
         refs = (act.proposal,) if isinstance(act, Approve) else ()
-        acts.append(ActEntry(EntryId(sha256(b"only thought of" + key + body).digest()), key, seq, refs, body))
+        acts.append(ActEntry(_thought_id(key, seq, act), key, seq, refs, encode_act(act)))
     return evaluate(ledger.charter, acts)
+
+
+def _next_seq(ledger: Ledger, key: PublicKey) -> int:
+    log = ledger.log(key)
+    return log.size if log is not None else 0
+
+
+def _thought_id(key: PublicKey, seq: int, act: Act) -> EntryId:
+    """No entry has this id."""
+    return EntryId(sha256(b"only thought of" + key + U64.pack(seq) + encode_act(act)).digest())
 
 
 def moved(ledger: Ledger, after: Authority) -> list[Moved]:
@@ -179,7 +188,7 @@ def would_pass(ledger: Ledger, key: PublicKey, act: Propose | Approve, change: C
     if isinstance(act, Approve):
         proposal = act.proposal
     else:
-        proposal = EntryId(sha256(b"only thought of" + key + encode_act(act)).digest())
+        proposal = _thought_id(key, _next_seq(ledger, key), act)
     said = {*yes, council.roots[key].name}
     rest = [name for name in voters(ledger.authority, change) if name not in said]
     more: list[tuple[PublicKey, Act]] = [(key, act)]

@@ -26,6 +26,7 @@ from protocol.codec import Value
 from protocol.entry import Entry, EntryId
 
 _YES: Final = ("y", "yes", "h", "ha", "д", "да")
+_PASSED_NAMED: Final = 16  # of the 32 ids that an entry may name
 _ROWS_SHOWN: Final = 20
 
 
@@ -188,6 +189,7 @@ def propose(args: argparse.Namespace) -> int:
         after = would_pass(ledger, owner, act, change, ())
         losses = [moved_view(ledger, row) for row in moved(ledger, after)]
         able = voters(ledger.authority, change)
+        passed = _passed(ledger.authority)
         name = ledger.authority.council.roots[owner].name
         more = ledger.authority.council.threshold - (name in able)
     if not args.json:
@@ -195,7 +197,7 @@ def propose(args: argparse.Namespace) -> int:
         _say_cutoffs(change)
         say_moved(losses)
     answer = {"what": change_sentence(change), "would_change": losses, "more": more}
-    return _sign(args, body, (), answer, _("others agree with: hamkor council approve {id} --key ROOT.key"))
+    return _sign(args, body, passed, answer, _("others agree with: hamkor council approve {id} --key ROOT.key"))
 
 
 def _speaker(args: argparse.Namespace, authority: Authority) -> PublicKey:
@@ -296,13 +298,21 @@ def approve(args: argparse.Namespace) -> int:
         yes = sum(said in able for said in proposal.yes) + 1
         more = max(0, ledger.authority.council.threshold - yes)
         what = change_sentence(proposal.change)
+        passed = _passed(ledger.authority)
     if not args.json:
         say(_("{agency} says yes to: {what}").format(agency=name, what=what))
         _say_cutoffs(proposal.change)
         say_moved(losses)
     body = encode_act(Approve(proposal.id))
     answer = {"proposal": proposal.id, "what": what, "would_change": losses, "more": more}
-    return _sign(args, body, (proposal.id,), answer, _("it has passed, once others hold this") if not more else "")
+    told = _("it has passed, once others hold this") if not more else ""
+    return _sign(args, body, (proposal.id, *passed), answer, told)
+
+
+def _passed(authority: Authority) -> tuple[EntryId, ...]:
+    """The acts by which the last changes passed: an act of the council names them, so that it is read after them."""
+    passed = [proposal.passed for proposal in authority.council.proposals if proposal.passed is not None]
+    return tuple(passed[-_PASSED_NAMED:])
 
 
 def _sign(
