@@ -47,6 +47,7 @@ class Liar:
 
     def _lie(self, machine: Machine, life: int) -> None:
         if machine.life == life and machine.alive and not self._stage.calm:
+            self._stage.faults["lie"] += 1
             self._stage.feed(machine, Received(self.key.public, self._message(machine)))
 
     def _message(self, machine: Machine) -> bytes:

@@ -50,6 +50,7 @@ class Links:
     def heal(self) -> None:
         """The network is whole again; links come back when machines next try."""
         self._cut = frozenset()
+        self._stage.cut = False
 
     def _number(self, one: Machine, other: Machine) -> int | None:
         return self._links.get(_pair(one, other))
@@ -95,6 +96,9 @@ class Links:
         stage = self._stage
         size = len(stage.machines)
         self._cut = frozenset(stage.rng.sample(range(size), stage.rng.randint(1, max(1, size // 2))))
+        stage.cut = True
+        stage.faults["cut"] += 1
+        stage.note(f"machines {sorted(self._cut)} are cut off")
         for pair in sorted(self._links):
             one, other = (stage.machines[number] for number in pair)
             if not self._reachable(one, other):
@@ -123,6 +127,9 @@ class Links:
             if self._number(machine, other) == number:
                 stage.feed(other, Received(machine.key.public, send.message))
 
+        stage.sent_bytes += len(send.message)
+        stage.faults["loss"] += lost
+        stage.faults["repeat"] += copies == 2
         for _ in range(copies):
             jitter = rng.randint(0, weather.jitter_ms * MS) if weather.jitter_ms else 0
             stage.at(waits_ns + weather.delay_ms * MS + jitter, arrive)

@@ -8,7 +8,7 @@ same seed gives the same world. Time is virtual, whole nanoseconds.
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +28,9 @@ from sim.founding import START_WALL_MS
 MS: Final = 1_000_000
 SECOND: Final = 1_000 * MS
 MINUTE: Final = 60 * SECOND
+SHAPES: Final = ("all", "ring", "star")
+FAULTS: Final = ("crash", "cut", "full", "lie", "loss", "repeat", "twice")  # what can go wrong, by name
+TRACE_LINES: Final = 2000  # of what happened last
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,21 @@ class Stage:
         self.calm = False  # no more faults, and nobody writes
         self.problems: list[str] = []
         self.machines: list[Machine] = []
+        self.faults: Counter[str] = Counter(dict.fromkeys(FAULTS, 0))  # how often each has happened
+        self.trace: deque[str] = deque(maxlen=TRACE_LINES)
+        self.sent_bytes = 0  # over links, by whom ever
+        self.cut = False  # some machines cannot reach the others
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
 
     def feed(self, machine: Machine, event: Event) -> None:
         """Hand an event to a machine's engine and carry out what it says."""
         raise NotImplementedError
+
+    def note(self, text: str, machine: Machine | None = None) -> None:
+        """Add a line to the trace: when, where, what."""
+        where = "" if machine is None else f"machine {machine.number}"
+        self.trace.append(f"{clock(self.now_ns)}  {where:<12}  {text}")
 
     def at(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Do `action` after a while."""
@@ -134,3 +146,9 @@ class Stage:
     def now(self) -> Now:
         """Both clocks."""
         return Now(self.now_ns, START_WALL_MS + self.now_ns // MS)
+
+
+def clock(now_ns: int) -> str:
+    """Virtual time as hours:minutes:seconds."""
+    seconds, ms = divmod(now_ns // MS, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"

@@ -166,12 +166,15 @@ class World(Stage):
         machine.alive = False
         machine.life += 1
         machine.crashes += 1
+        self.faults["crash"] += 1
+        self.note("crashes", machine)
         machine.wakes_at = None
         self.links.drop_all(machine, "it crashed")
         machine.storage.crash()
         self.at(self.rng.randrange(SECOND, 2 * MINUTE), partial(self._restart, machine))
 
     def _restart(self, machine: Machine) -> None:
+        self.note("starts again", machine)
         machine.storage = machine.storage.reopen()
         machine.ledger = load(machine.storage)
         for known in machine.acknowledged:
@@ -185,6 +188,8 @@ class World(Stage):
         self.links.connect_soon(machine)
 
     def _fill_disk(self, machine: Machine) -> None:
+        self.faults["full"] += 1
+        self.note("its disk is nearly full", machine)
         machine.storage.full_after(self.rng.randrange(4000))
         self.at(self.rng.randrange(SECOND, MINUTE), lambda: machine.storage.full_after(None))
 
@@ -194,6 +199,7 @@ class World(Stage):
         """Faults and writing stop, everything is mended; only what is under way goes on."""
         self.calm = True
         self.links.heal()
+        self.note("everything is mended")
 
     def settled(self) -> bool:
         """Whether every machine lives, nothing waits to be handed in, and all hold the same."""

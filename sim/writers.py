@@ -91,6 +91,8 @@ class Writers:
             stage.at(MINUTE, self._use_copied_key)
             return
         self.twice.add(officer.public)
+        stage.faults["twice"] += 1
+        stage.note("writes with an officer's copied key", thief)
         seq = head.size - stage.rng.randrange(3)
         place = Place(officer.public, seq, thief.ledger.ids_at(officer.public, [seq - 1])[0][1])
         drafts = [("record", encode_record("sitrep", {"text": "written by another"})) for _ in range(2)]

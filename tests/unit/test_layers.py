@@ -26,6 +26,7 @@ FLOORS: dict[str, set[str]] = {  # the longest prefix that fits decides; the sta
     "sim": BELOW_NODE | {"sim", "node.engine"},
     "sim/demo.py": {"sim", "node.cli", "keys", "protocol"},
     "sim/command.py": BELOW_NODE | {"sim", "node.engine"},
+    "sim/plot.py": BELOW_NODE | {"sim", "matplotlib"},
 }
 PURE = ("protocol", "ledger", "node/engine")
 IMPURE = ("ledger/lmdb_store.py", "ledger/projection.py", "ledger/search.py")  # where the disk is
