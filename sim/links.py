@@ -1,12 +1,14 @@
 """The network of a simulated world: links that lose, repeat, delay, reorder and choke, break and come back."""
 
 from functools import partial
+from typing import Final
 
 from keys.signing import PublicKey
 from node.engine.events import PeerDown, PeerUp, Received, Send
 from sim.stage import MS, SECOND, Machine, Stage
 
-Pair = tuple[int, int]
+BIG: Final = 50  # machines: from here on they look for links seldom
+TRIED_MAX: Final = 16  # machines that one tries to link with at a time
 
 
 class Links:
@@ -14,34 +16,39 @@ class Links:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._links: dict[Pair, int] = {}  # -> the link's number: what was sent on an older one does not arrive
+        size = len(stage.machines)
+        self._of: list[dict[int, int]] = [{} for _ in range(size)]  # machine -> whom it is linked with -> which link
         self._made = 0
         self._free_at: dict[tuple[int, int, int], int] = {}  # (link, from, to) -> when it has sent what it was given
         self._cut: frozenset[int] = frozenset()  # machines without a link to the others outside this set
         self._by_key: dict[PublicKey, Machine] = {machine.key.public: machine for machine in stage.machines}
+        self._must, self._may = _topology(stage.weather.shape, size)
         stage.every(stage.weather.cut_every_s, self._cut_some)
 
     # -- up and down ------------------------------------------------------------------------------
 
     def connect_soon(self, machine: Machine) -> None:
         """Link to every machine that the shape of the network asks for, or to enough of them; again and again."""
-        stage = self._stage
-        wanted = stage.weather.neighbours or len(stage.machines)
-        others = [other for other in stage.machines if self._may_link(machine, other)]
-        stage.rng.shuffle(others)
-        missing = wanted - sum(self._number(machine, other) is not None for other in others)
-        for other in others:
-            if missing > 0 and self._number(machine, other) is None and self._reachable(machine, other):
-                self._link(machine, other)
-                missing -= 1
+        stage, linked = self._stage, self._of[machine.number]
+        for number in self._must[machine.number]:
+            self._try_link(machine, number)
+        others = self._may[machine.number]
+        wanted = min(stage.weather.neighbours or len(others), len(others)) + len(self._must[machine.number])
+        if len(linked) < wanted:
+            for number in stage.rng.sample(others, min(len(others), TRIED_MAX)):
+                if len(linked) < wanted:
+                    self._try_link(machine, number)
         life = machine.life
-        retry_ns = stage.rng.randrange(5 * SECOND, 20 * SECOND)
+        slow = len(stage.machines) > BIG
+        retry_ns = (
+            stage.rng.randrange(60 * SECOND, 180 * SECOND) if slow else stage.rng.randrange(5 * SECOND, 20 * SECOND)
+        )
         stage.at(retry_ns, lambda: self.connect_soon(machine) if machine.alive and machine.life == life else None)
 
     def drop_all(self, machine: Machine, reason: str) -> None:
         """Every link of a machine ends."""
-        for other in self._stage.machines:
-            self._unlink(machine, other, reason)
+        for number in list(self._of[machine.number]):
+            self._unlink(machine, self._stage.machines[number], reason)
 
     def drop(self, machine: Machine, peer: PublicKey, reason: str) -> None:
         """A machine hangs up."""
@@ -53,17 +60,12 @@ class Links:
         self._stage.cut = False
 
     def _number(self, one: Machine, other: Machine) -> int | None:
-        return self._links.get(_pair(one, other))
+        return self._of[one.number].get(other.number)
 
-    def _may_link(self, one: Machine, other: Machine) -> bool:
-        size = len(self._stage.machines)
-        match self._stage.weather.shape:
-            case "ring":
-                return (one.number - other.number) % size in (1, size - 1)
-            case "star":
-                return one is not other and 0 in (one.number, other.number)
-            case _:
-                return one is not other
+    def _try_link(self, one: Machine, number: int) -> None:
+        other = self._stage.machines[number]
+        if number not in self._of[one.number] and self._reachable(one, other):
+            self._link(one, other)
 
     def _reachable(self, one: Machine, other: Machine) -> bool:
         return one.alive and other.alive and (one.number in self._cut) == (other.number in self._cut)
@@ -73,14 +75,15 @@ class Links:
         if one.engine.is_banned(other.key.public, now) or other.engine.is_banned(one.key.public, now):
             return
         self._made += 1
-        self._links[_pair(one, other)] = self._made
+        self._of[one.number][other.number] = self._of[other.number][one.number] = self._made
         self._stage.feed(one, PeerUp(other.key.public, inbound=False))
         self._stage.feed(other, PeerUp(one.key.public, inbound=True))
 
     def _unlink(self, one: Machine, other: Machine, reason: str) -> None:
-        number = self._links.pop(_pair(one, other), None)
+        number = self._of[one.number].pop(other.number, None)
         if number is None:
             return
+        del self._of[other.number][one.number]
         for end, far in ((one, other), (other, one)):
             self._free_at.pop((number, end.number, far.number), None)
             if end.alive:
@@ -99,10 +102,10 @@ class Links:
         stage.cut = True
         stage.faults["cut"] += 1
         stage.note(f"machines {sorted(self._cut)} are cut off")
-        for pair in sorted(self._links):
-            one, other = (stage.machines[number] for number in pair)
-            if not self._reachable(one, other):
-                self._unlink(one, other, "the network is cut")
+        for one in stage.machines:
+            for number in sorted(self._of[one.number]):
+                if not self._reachable(one, stage.machines[number]):
+                    self._unlink(one, stage.machines[number], "the network is cut")
         stage.at(stage.interval(stage.weather.cut_for_s), self.heal)
 
     # -- messages ---------------------------------------------------------------------------------
@@ -135,5 +138,21 @@ class Links:
             stage.at(waits_ns + weather.delay_ms * MS + jitter, arrive)
 
 
-def _pair(one: Machine, other: Machine) -> Pair:
-    return (min(one.number, other.number), max(one.number, other.number))
+def _topology(shape: str, size: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Whom each machine must link with, and of whom it links with as many as the weather says."""
+    numbers = range(size)
+    half = size // 2
+    nobody: list[tuple[int, ...]] = [()] * size
+    match shape:
+        case "ring":
+            return [tuple(sorted({(n - 1) % size, (n + 1) % size} - {n})) for n in numbers], nobody
+        case "line":
+            return [tuple(m for m in (n - 1, n + 1) if 0 <= m < size) for n in numbers], nobody
+        case "star":
+            return [tuple(range(1, size)) if n == 0 else (0,) for n in numbers], nobody
+        case "islands":  # two, with one bridge
+            bridge = {0: (size - 1,), size - 1: (0,)}
+            sides = [tuple(m for m in numbers if m != n and (m < half) == (n < half)) for n in numbers]
+            return [bridge.get(n, ()) for n in numbers], sides
+        case _:
+            return nobody, [tuple(m for m in numbers if m != n) for n in numbers]

@@ -114,6 +114,6 @@ def _serve(pipe: "Connection[tuple[Outcome | None, str], Case]", work: Work) -> 
             return
         try:
             answer: tuple[Outcome | None, str] = (work(case), "")
-        except Exception as error:  # noqa: BLE001  # whatever the engine raises is what is looked for
+        except Exception as error:  # whatever the engine raises is what is looked for
             answer = (None, f"{type(error).__name__}: {error}"[:_TOLD_MAX])
         pipe.send(answer)

@@ -76,19 +76,19 @@ def draw_weather(seed: int, nodes: int) -> Weather:
     """How bad this seed's world is."""
     rng = Random(f"weather {seed}")
     return Weather(
-        shape=rng.choice(("all", "all", "all", "ring", "star")),
-        neighbours=0 if nodes <= 8 else rng.choice((0, 3, 5) if nodes <= 16 else (3, 5)),  # steps grow with links
+        shape=rng.choice(("all", "all", "all", "ring", "line", "star", "islands")),
+        neighbours=rng.choice((0, 2, 3) if nodes <= 8 else (2, 3, 4)),  # steps grow with links
         delay_ms=rng.choice((1, 20, 80, 300)),
         jitter_ms=rng.choice((0, 5, 50, 500)),
         bytes_per_s=rng.choice((0, 0, 1_000_000, 16_000)),
         loss_percent=rng.choice((0, 0, 1, 5)),
         repeat_percent=rng.choice((0, 0, 2, 10)),
         commit_ms=rng.choice((1, 3, 30)),
-        officers=rng.choice((1, 1, 2, 4)),
-        write_every_s=rng.choice((10, 30, 120)),
+        officers=rng.choice((1, 1, 2)),
+        write_every_s=max(1, rng.choice((60, 120, 240)) * nodes // 12),
         crash_every_s=rng.choice((0, 300, 1800)),
-        cut_every_s=rng.choice((0, 600, 1800)),
-        cut_for_s=rng.choice((30, 300, 1200)),
+        cut_every_s=rng.choice((0, 120, 600)),
+        cut_for_s=rng.choice((30, 120, 300)),
         full_every_s=rng.choice((0, 0, 900)),
         lie_every_s=rng.choice((0, 60)),
         twice=rng.randrange(3) == 0,

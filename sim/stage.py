@@ -28,7 +28,7 @@ from sim.founding import START_WALL_MS
 MS: Final = 1_000_000
 SECOND: Final = 1_000 * MS
 MINUTE: Final = 60 * SECOND
-SHAPES: Final = ("all", "ring", "star")
+SHAPES: Final = ("all", "ring", "line", "star", "islands")
 FAULTS: Final = ("crash", "cut", "full", "lie", "loss", "repeat", "twice")  # what can go wrong, by name
 TRACE_LINES: Final = 2000  # of what happened last
 
@@ -37,8 +37,8 @@ TRACE_LINES: Final = 2000  # of what happened last
 class Weather:
     """How bad the world is. Probabilities are per message; intervals are means, 0 for never."""
 
-    shape: str = "all"  # who links with whom: "all" (or `neighbours` of them), "ring", "star"
-    neighbours: int = 0  # links a node keeps at least, in shape "all"; 0: to every other
+    shape: str = "all"  # who links with whom: one of SHAPES
+    neighbours: int = 0  # links a node keeps at least, in shapes "all" and "islands"; 0: to every other
     delay_ms: int = 20
     jitter_ms: int = 10  # more than the spacing of messages reorders them
     bytes_per_s: int = 0  # of one link, in each direction; 0: no limit

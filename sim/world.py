@@ -13,8 +13,7 @@ from random import Random
 from typing import Final
 
 from keys.errors import HamkorError
-from keys.signing import SigningKey
-from ledger.store import create, load
+from ledger.store import load
 from node.engine.engine import Engine, EngineSettings
 from node.engine.events import (
     ChunkAsked,
@@ -30,17 +29,15 @@ from node.engine.events import (
     Send,
     TimerFired,
 )  # fmt: skip
-from protocol.acts import Certify, encode_act
-from protocol.charter import decode_charter_file, verify_charter
-from protocol.entry import Place
-from protocol.frame import Run
 from sim.disk import MemoryStorage
-from sim.founding import AGENCIES, START_WALL_MS, found, key_of, sign_run
+from sim.founding import founding, key_of
 from sim.liar import Liar
 from sim.links import Links
+from sim.quick import share
 from sim.stage import MINUTE, MS, SECOND, Machine, Stage, Weather
 from sim.writers import Writers
 
+SIZE_EVERY: Final = 16  # steps between looks at how much an engine holds
 CRASH_IN_COMMIT_PERCENT: Final = 3  # of commits, where machines crash at all: the moment that matters most
 
 
@@ -53,41 +50,26 @@ class World(Stage):
         self.settings = settings or EngineSettings()
         self.size_max = 0  # things that an engine ever held in memory beside its heads
         network = f"world {seed}"
-        self.charter_file = found(network)
+        share()
         liar = key_of(seed, "liar")
-        runs = self._first_acts(network, [key_of(seed, "node", n) for n in range(size)] + [liar])
+        self.founding = founding(network, (*(key_of(seed, "node", n) for n in range(size)), liar))
+        self.charter_file = self.founding.charter_file
         for number in range(size):
-            self.machines.append(self._machine(number, runs))
+            self.machines.append(self._machine(number))
         self.links = Links(self)
         self.writers = Writers(self, network)
         self.liar = Liar(self, liar)
-        for run in runs:
+        for run in self.founding.runs:
             self.writers.note(run)
         for machine in self.machines:
             self.at(self.rng.randrange(10 * SECOND), partial(self.links.connect_soon, machine))
             self.every(weather.crash_every_s, partial(self._crash, machine))
             self.every(weather.full_every_s, partial(self._fill_disk, machine))
 
-    def _first_acts(self, network: str, nodes: list[SigningKey]) -> tuple[Run, ...]:
-        """Each agency certifies its admin and its nodes; every machine starts with these acts."""
-        charter = verify_charter(decode_charter_file(self.charter_file))
-        runs = []
-        for which, agency in enumerate(AGENCIES):
-            root = key_of(network, agency)
-            admin = key_of(network, agency, "admin")
-            acts = [Certify(admin.public, "admin", "admin", agency, "", ("admin",))]
-            acts += [
-                Certify(nodes[n].public, "node", f"node {n}", agency, f"unit-{n}", ())
-                for n in range(which, len(nodes), len(AGENCIES))
-            ]
-            drafts = [("act", encode_act(act)) for act in acts]
-            runs.append(sign_run(charter, root, Place(root.public, 0, None), drafts, START_WALL_MS))
-        return tuple(runs)
-
-    def _machine(self, number: int, runs: tuple[Run, ...]) -> Machine:
+    def _machine(self, number: int) -> Machine:
         storage = MemoryStorage()
-        ledger = create(storage, self.charter_file)
-        ledger.apply(ledger.commit([runs]))
+        storage.restore(self.founding.snapshot)
+        ledger = load(storage)
         key = key_of(self.seed, "node", number)
         officers = tuple(key_of(self.seed, "officer", number, n) for n in range(self.weather.officers))
         engine = Engine(key.public, ledger, Random(self.rng.getrandbits(64)), self.settings)
@@ -116,7 +98,8 @@ class World(Stage):
                         self.links.drop(machine, output.peer, output.reason)
                 case Notify() | ChunkAsked() | ChunkBrought():
                     continue
-        self.size_max = max(self.size_max, machine.engine.size())
+        if self.steps % SIZE_EVERY == 0:
+            self.size_max = max(self.size_max, machine.engine.size())
         self._wake(machine)
 
     def _wake(self, machine: Machine) -> None:
