@@ -10,12 +10,14 @@ nothing is looked up in an index: what a sentence says of all acts is a loop ove
 
 Where the text leaves a choice, it is read so:
 
-1. A change that passed in the last reading cuts; a cutoff that was merely in force in it does not.
-2. "New" and "never": in that reading so far. A removed agency's name is not new.
-3. Who is a root key, for the order, is taken from the reading before, as the cutoffs in force are.
+1. A cutoff that was in force in the last reading holds, also where the change that set it did not pass in it (that
+   happens only in a circle).
+2. "New" and "never": in that reading so far. The name of an agency that was removed is new again.
+3. Whose acts are put in order must be known before they are read: those of keys that the charter names, or that a
+   change proposed by such a key would make an agency's.
 4. Said yes, in "disowned": in an act of a root key that is not after a cutoff in force from the beginning, wherever
    in the order. `threshold` is that of the moment. A proposal opened after such a cutoff is no change.
-5. A removed agency's keys include its former root keys.
+5. A removal cuts the agency's root key and the keys that it certified; a former root key is cut already.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,7 +100,8 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
     """
     parsed = sorted(_parsed(acts), key=lambda item: (item.key, item.seq))
     council = _council(charter, [item for item in parsed if isinstance(item.act, Propose | Approve)])
-    cutoffs = _lowest(council.cutoffs)
+    in_force = [*council.in_force.values(), *council.cutoffs]
+    cutoffs = _lowest(in_force)
     standing = {key: Standing("agency", agency.name, agency.title) for key, agency in council.roots.items()}
     revoked: list[tuple[str, str, _Cut]] = []  # rank and agency of who revokes, what it says
     units: dict[str, NamedUnit] = {}
@@ -118,7 +121,8 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
                 revoked.append((rank, speaker.agency, _Cut(cutoff, item.id)))
             elif isinstance(item.act, Unit):
                 units.setdefault(item.act.unit, NamedUnit(item.act.title, item.act.regions, item.key, item.seq))
-        cutoffs = _lowest([*council.cutoffs, *_cuts(standing, revoked, council.removed)])
+        cutoffs = _lowest([*in_force, *_cuts(standing, revoked, council.removed)])
+    cutoffs = {key: cut for key, cut in cutoffs.items() if key in standing}
     said_yes = {
         proposal: frozenset(agency for _, _, agency in council.yes[proposal])
         for proposal in council.opened
@@ -228,7 +232,7 @@ def _named_or_whole(key: PublicKey, change: Remove) -> Cutoff:
 def _cuts(
     standing: dict[PublicKey, Standing],
     revoked: list[tuple[str, str, _Cut]],
-    removed: dict[str, tuple[EntryId, Remove]],
+    removed: list[tuple[EntryId, Remove, frozenset[PublicKey]]],
 ) -> Iterator[_Cut]:
     """What revocations and removals say of the keys that are certified by now."""
     for rank, agency, cut in revoked:
@@ -237,9 +241,12 @@ def _cuts(
         if of is not None and of.agency == agency and of.rank in ranks:
             yield cut
     for key, known in standing.items():
-        if known.rank != "agency" and known.agency in removed:
-            proposal, change = removed[known.agency]
-            yield _Cut(_named_or_whole(key, change), proposal)
+        root = key
+        while (certifier := standing[root].certifier) is not None:
+            root = certifier
+        for proposal, change, roots in removed:
+            if root in roots and known.rank != "agency":
+                yield _Cut(_named_or_whole(key, change), proposal)
 
 
 # -- 4.4.2: ranks -------------------------------------------------------------------------------------
@@ -269,7 +276,7 @@ class _Reading:
     """The council's acts as read once, with what was in force from the beginning."""
 
     in_force: dict[PublicKey, _Cut]
-    said: dict[EntryId, list[tuple[PublicKey, int, str]]]  # proposal -> who said yes at which seq, in whatever order
+    said: dict[EntryId, list[tuple[PublicKey, int]]]  # proposal -> who said yes at which seq, in whatever order
     changes: dict[EntryId, Change]  # what those are about
     members: dict[str, Agency]
     threshold: int
@@ -277,51 +284,50 @@ class _Reading:
     opened: dict[EntryId, Change] = field(default_factory=dict)
     yes: dict[EntryId, list[tuple[PublicKey, int, str]]] = field(default_factory=dict)  # those that counted
     passed: dict[EntryId, tuple[Cutoff, ...]] = field(default_factory=dict)  # -> the root keys' cutoffs that it set
-    removed: dict[str, tuple[EntryId, Remove]] = field(default_factory=dict)
+    removed: list[tuple[EntryId, Remove, frozenset[PublicKey]]] = field(default_factory=list)  # the agency's root keys
 
     @property
     def cutoffs(self) -> list[_Cut]:
         return [_Cut(cutoff, proposal) for proposal, made in self.passed.items() for cutoff in made]
 
-    def outcome(self) -> tuple[frozenset[_Cut], frozenset[tuple[PublicKey, Agency]]]:
-        """What the next reading depends on."""
-        return frozenset(self.cutoffs), frozenset(self.roots.items())
-
 
 def _council(charter: Charter, acts: list[_Parsed]) -> _Reading:
     """Read until what passes is what was in force; where that goes in a circle, once more with all of the circle."""
-    roots = frozenset((agency.key, agency) for agency in charter.agencies)
-    outcomes: list[tuple[frozenset[_Cut], frozenset[tuple[PublicKey, Agency]]]] = [(frozenset(), roots)]
+    council = _in_order(_of_root_keys(charter, acts))
+    outcomes: list[frozenset[_Cut]] = [frozenset()]
     while True:
-        reading = _read(charter, acts, *outcomes[-1])
-        outcome = reading.outcome()
+        reading = _read(charter, council, outcomes[-1])
+        outcome = frozenset(reading.cutoffs)
         if outcome == outcomes[-1]:
             return reading
         if outcome in outcomes:
-            circle = outcomes[outcomes.index(outcome) :]
-            return _read(
-                charter, acts, frozenset().union(*(cuts for cuts, _ in circle)),
-                frozenset().union(*(known for _, known in circle)),
-            )  # fmt: skip
+            return _read(charter, council, frozenset().union(*outcomes[outcomes.index(outcome) :]))
         outcomes.append(outcome)
 
 
-def _read(
-    charter: Charter, acts: list[_Parsed], cuts: frozenset[_Cut], roots: frozenset[tuple[PublicKey, Agency]]
-) -> _Reading:
-    in_force, names = _lowest(cuts), {key: agency.name for key, agency in sorted(roots, key=str)}
-    council = [item for item in acts if item.key in names]
+def _of_root_keys(charter: Charter, acts: list[_Parsed]) -> list[_Parsed]:
+    keys = {agency.key for agency in charter.agencies}
+    while True:
+        found = [item for item in acts if item.key in keys]
+        named = {key for item in found for key in _names(item.act)}
+        if named <= keys:
+            return found
+        keys |= named
+
+
+def _read(charter: Charter, council: list[_Parsed], cuts: frozenset[_Cut]) -> _Reading:
+    in_force = _lowest(cuts)
     valid = [item for item in council if not _after(item.seq, in_force.get(item.key))]
     changes = {item.id: item.act.change for item in valid if isinstance(item.act, Propose)}
-    said: dict[EntryId, list[tuple[PublicKey, int, str]]] = {proposal: [] for proposal in changes}
+    said: dict[EntryId, list[tuple[PublicKey, int]]] = {proposal: [] for proposal in changes}
     for item in valid:
         if (proposal := _proposal(item)) in said:
-            said[proposal].append((item.key, item.seq, names[item.key]))
+            said[proposal].append((item.key, item.seq))
     members = {agency.name: agency for agency in charter.agencies}
     reading = _Reading(
         in_force, said, changes, members, charter.threshold, {agency.key: agency for agency in charter.agencies}
     )
-    for item in _in_order(council):
+    for item in council:
         speaker = reading.roots.get(item.key)
         present = _lowest([*reading.in_force.values(), *reading.cutoffs])
         if speaker is None or reading.members.get(speaker.name) != speaker or _after(item.seq, present.get(item.key)):
@@ -379,7 +385,7 @@ def _concerned(change: Change) -> str | None:
 def _can_be_done(reading: _Reading, change: Change) -> bool:
     match change:
         case Admit(agency):
-            new = agency.key not in reading.roots and all(agency.name != root.name for root in reading.roots.values())
+            new = agency.key not in reading.roots and agency.name not in reading.members
             return new and len(reading.members) < AGENCIES_MAX
         case Rekey():
             return change.name in reading.members and change.key not in reading.roots
@@ -400,7 +406,8 @@ def _do(reading: _Reading, proposal: EntryId) -> None:
             reading.members[change.name] = reading.roots[change.key] = agency
         case Remove():
             del reading.members[change.name]
-            reading.removed[change.name] = proposal, change
+            had = frozenset(key for key, agency in reading.roots.items() if agency.name == change.name)
+            reading.removed.append((proposal, change, had))
         case Threshold():
             reading.threshold = change.threshold
     reading.passed[proposal] = made
@@ -411,10 +418,8 @@ def _would_cut(reading: _Reading, change: Change) -> tuple[Cutoff, ...]:
     match change:
         case Rekey(name=name) if name in reading.members:
             return (Cutoff(reading.members[name].key, change.seq, change.id),)
-        case Remove():
-            return tuple(
-                _named_or_whole(key, change) for key, agency in reading.roots.items() if agency.name == change.name
-            )
+        case Remove(name=name) if name in reading.members:
+            return (_named_or_whole(reading.members[name].key, change),)
         case _:
             return ()
 
@@ -427,10 +432,10 @@ def _disowned(reading: _Reading, key: PublicKey, proposal: EntryId) -> bool:
     """
     said = reading.said.get(proposal, [])
     first = min(seq for who, seq, _ in reading.yes[proposal] if who == key)
-    for other in {who for who, _, _ in said} - {key}:
-        last = max(seq for who, seq, _ in said if who == other)
+    for other in {who for who, _ in said} - {key}:
+        last = max(seq for who, seq in said if who == other)
         for change_id, change in reading.changes.items():
-            later = any(who == other and seq > last for who, seq, _ in reading.said[change_id])
+            later = any(who == other and seq > last for who, seq in reading.said[change_id])
             if later and _cuts_before(reading, change_id, key, first) and _supported(reading, change_id, change):
                 return True
     return False
@@ -443,5 +448,6 @@ def _cuts_before(reading: _Reading, change_id: EntryId, key: PublicKey, seq: int
 
 
 def _supported(reading: _Reading, change_id: EntryId, change: Change) -> bool:
-    agencies = {agency for _, _, agency in reading.said[change_id]} - {_concerned(change)}
+    agencies = {reading.roots[key].name for key, _ in reading.said[change_id] if key in reading.roots}
+    agencies -= {_concerned(change)}
     return len(agencies) >= reading.threshold
