@@ -33,7 +33,7 @@ class Links:
         for number in self._must[machine.number]:
             self._try_link(machine, number)
         others = self._may[machine.number]
-        wanted = min(stage.weather.neighbours or len(others), len(others)) + len(self._must[machine.number])
+        wanted = min(stage.weather.neighbours or len(others), len(others))
         if len(linked) < wanted:
             for number in stage.rng.sample(others, min(len(others), TRIED_MAX)):
                 if len(linked) < wanted:
@@ -141,18 +141,23 @@ class Links:
 def _topology(shape: str, size: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Whom each machine must link with, and of whom it links with as many as the weather says."""
     numbers = range(size)
-    half = size // 2
     nobody: list[tuple[int, ...]] = [()] * size
     match shape:
         case "ring":
-            return [tuple(sorted({(n - 1) % size, (n + 1) % size} - {n})) for n in numbers], nobody
+            return _ring(0, size), nobody
         case "line":
             return [tuple(m for m in (n - 1, n + 1) if 0 <= m < size) for n in numbers], nobody
         case "star":
             return [tuple(range(1, size)) if n == 0 else (0,) for n in numbers], nobody
         case "islands":  # two, with one bridge
-            bridge = {0: (size - 1,), size - 1: (0,)}
-            sides = [tuple(m for m in numbers if m != n and (m < half) == (n < half)) for n in numbers]
-            return [bridge.get(n, ()) for n in numbers], sides
+            half = size // 2
+            rings = _ring(0, half) + _ring(half, size)
+            rings[0], rings[-1] = (*rings[0], size - 1), (*rings[-1], 0)
+            return rings, [tuple(m for m in numbers if m != n and (m < half) == (n < half)) for n in numbers]
         case _:
-            return nobody, [tuple(m for m in numbers if m != n) for n in numbers]
+            return _ring(0, size), [tuple(m for m in numbers if m != n) for n in numbers]
+
+
+def _ring(first: int, stop: int) -> list[tuple[int, ...]]:
+    size = stop - first
+    return [tuple(sorted({first + (n - 1) % size, first + (n + 1) % size} - {first + n})) for n in range(size)]

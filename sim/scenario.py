@@ -92,6 +92,16 @@ def draw_weather(seed: int, nodes: int) -> Weather:
         full_every_s=rng.choice((0, 0, 900)),
         lie_every_s=rng.choice((0, 60)),
         twice=rng.randrange(3) == 0,
+        branches=rng.choice((0, 0, 2, 3, 6)),
+        revoke_every_s=rng.choice((0, 30, 90)),
+        council_every_s=rng.choice((0, 20, 60)),
+        stolen=rng.randrange(3) == 0,
+        skew_hours=rng.choice((0, 1, 72)),
+        restore_every_s=rng.choice((0, 0, 120, 300)),
+        rollback=rng.randrange(4) == 0,
+        lose_percent=rng.choice((0, 0, 20)),
+        away_every_s=rng.choice((0, 0, 120)),
+        away_for_s=rng.choice((60, 240)),
     )
 
 
@@ -110,7 +120,7 @@ def temper(weather: Weather, nodes: int, minutes: int) -> Weather:
     """
     seconds = minutes * 60
     return replace(
-        weather, shape="all", neighbours=4, officers=1,
+        weather, shape="all", neighbours=4, officers=1, writers=24, revoke_every_s=0, council_every_s=0,
         write_every_s=max(weather.write_every_s, nodes * seconds * 5 // (2 * BIG_ENTRIES)),
         crash_every_s=weather.crash_every_s and max(weather.crash_every_s, seconds),
         full_every_s=weather.full_every_s and max(weather.full_every_s, seconds),
@@ -189,8 +199,8 @@ def run_case(
         watch(world)
     outcome.steps = world.steps
     outcome.settled_s = (world.now_ns - case.minutes * MINUTE) // SECOND
-    outcome.forks = len(world.writers.forks())
     outcome.violations = check(world, converged=outcome.converged)
+    outcome.forks = sum(head.forked for head in world.machines[0].ledger.heads)
     if outcome.violations and not outcome.trace:
         outcome.trace = _trace(world, outcome.violations[0])
     outcome.entries = world.machines[0].ledger.entries

@@ -29,6 +29,7 @@ from node.engine.events import (
     Send,
     TimerFired,
 )  # fmt: skip
+from sim.agencies import Agencies
 from sim.disk import MemoryStorage
 from sim.founding import founding, key_of
 from sim.liar import Liar
@@ -57,10 +58,9 @@ class World(Stage):
         for number in range(size):
             self.machines.append(self._machine(number))
         self.links = Links(self)
-        self.writers = Writers(self, network)
+        self.writers = Writers(self, self.founding)
+        self.agencies = Agencies(self, self.writers, self.founding)
         self.liar = Liar(self, liar)
-        for run in self.founding.runs:
-            self.writers.note(run)
         for machine in self.machines:
             self.at(self.rng.randrange(10 * SECOND), partial(self.links.connect_soon, machine))
             self.every(weather.crash_every_s, partial(self._crash, machine))
@@ -71,9 +71,8 @@ class World(Stage):
         storage.restore(self.founding.snapshot)
         ledger = load(storage)
         key = key_of(self.seed, "node", number)
-        officers = tuple(key_of(self.seed, "officer", number, n) for n in range(self.weather.officers))
         engine = Engine(key.public, ledger, Random(self.rng.getrandbits(64)), self.settings)
-        return Machine(number, key, officers, storage, ledger, engine)
+        return Machine(number, key, [], storage, ledger, engine)
 
     # -- one machine ------------------------------------------------------------------------------
 
@@ -82,7 +81,7 @@ class World(Stage):
         self.digest.update(f"{self.now_ns} {machine.number} {type(event).__name__}".encode())
         if isinstance(event, Received):
             self.digest.update(event.message)
-        for output in machine.engine.handle(event, self.now()):
+        for output in machine.engine.handle(event, self.now(machine)):
             match output:
                 case Send():
                     if output.peer != self.liar.key.public:
@@ -167,7 +166,7 @@ class World(Stage):
                 )
         machine.engine = Engine(machine.key.public, machine.ledger, Random(self.rng.getrandbits(64)), self.settings)
         machine.alive = True
-        self.writers.submit_again(machine)
+        self.writers.start_again(machine)
         self.links.connect_soon(machine)
 
     def _fill_disk(self, machine: Machine) -> None:
