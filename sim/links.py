@@ -100,8 +100,7 @@ class Links:
         size = len(stage.machines)
         self._cut = frozenset(stage.rng.sample(range(size), stage.rng.randint(1, max(1, size // 2))))
         stage.cut = True
-        stage.faults["cut"] += 1
-        stage.note(f"machines {sorted(self._cut)} are cut off")
+        stage.count("cut", f"machines {sorted(self._cut)} are cut off")
         for one in stage.machines:
             for number in sorted(self._of[one.number]):
                 if not self._reachable(one, stage.machines[number]):

@@ -31,8 +31,8 @@ SECOND: Final = 1_000 * MS
 MINUTE: Final = 60 * SECOND
 SHAPES: Final = ("all", "ring", "line", "star", "islands")
 FAULTS: Final = (  # what can go wrong, by name
-    "away", "branches", "claim", "copied", "corrupt", "council", "crash", "cut", "endorse", "flood", "forge", "full",
-    "garble", "lagging", "loss", "lost files", "lost write", "refused", "reorder", "repeat", "replay", "restore",
+    "away", "branches", "claim", "corrupt", "council", "crash", "cut", "endorse", "flood", "forge", "full", "garble",
+    "loss", "lost files", "lost write", "refused", "reorder", "repeat", "replay", "restore",
     "revoke", "rollback", "skew", "stolen", "twice", "withhold",
 )  # fmt: skip
 TRACE_LINES: Final = 2000  # of what happened last
@@ -104,8 +104,8 @@ class Machine:
     outbox: deque[Callable[[], Run | None]] = field(default_factory=deque)  # what to sign next, one at a time
     pending: Run | None = None  # signed and not answered
     marks: dict[PublicKey, Mark] = field(default_factory=dict)  # of the keys that sign here: not on the ledger's disk
+    unmarked: set[PublicKey] = field(default_factory=set)  # of those whose marks were lost
     skew_ms: int = 0  # of its wall clock
-    backup: "Backup | None" = None
     requests: int = 0
     crashes: int = 0
     acknowledged: list[Acknowledged] = field(default_factory=list)

@@ -35,7 +35,7 @@ from sim.founding import founding, key_of
 from sim.liar import Liar
 from sim.links import Links
 from sim.quick import share
-from sim.stage import MINUTE, MS, SECOND, Machine, Stage, Weather
+from sim.stage import MINUTE, MS, SECOND, Backup, Machine, Stage, Weather
 from sim.writers import Writers
 
 SIZE_EVERY: Final = 16  # steps between looks at how much an engine holds
@@ -65,6 +65,11 @@ class World(Stage):
             self.at(self.rng.randrange(10 * SECOND), partial(self.links.connect_soon, machine))
             self.every(weather.crash_every_s, partial(self._crash, machine))
             self.every(weather.full_every_s, partial(self._fill_disk, machine))
+            if weather.skew_hours:
+                machine.skew_ms = self.rng.randint(-weather.skew_hours, weather.skew_hours) * 3_600_000
+                self.faults["skew"] += machine.skew_ms != 0
+        self.every(weather.away_every_s, self._switch_off)
+        self.every(weather.restore_every_s, self._back_up)
 
     def _machine(self, number: int) -> Machine:
         storage = MemoryStorage()
@@ -122,6 +127,7 @@ class World(Stage):
 
         def done() -> None:
             if not machine.alive or machine.life != life:
+                self.faults["lost write"] += bool(commit.items)
                 return
             event: CommitFailed | Committed
             try:
@@ -145,15 +151,29 @@ class World(Stage):
     def _crash(self, machine: Machine) -> None:
         if self.calm or not machine.alive:
             return
+        self.count("crash", "crashes", machine)
+        machine.crashes += 1
+        if self.rng.randrange(100) < self.weather.lose_percent:
+            self.count("lost files", "loses its marks", machine)
+            machine.unmarked |= machine.marks.keys()
+            machine.marks.clear()
+        self._stop(machine, "it crashed")
+        self.at(self.rng.randrange(SECOND, 2 * MINUTE), partial(self._restart, machine))
+
+    def _switch_off(self) -> None:
+        """A mobile machine is off for long."""
+        machine = self.rng.choice(self.machines)
+        if not self.calm and machine.alive:
+            self.count("away", "is switched off", machine)
+            self._stop(machine, "it was switched off")
+            self.at(self.interval(self.weather.away_for_s), partial(self._restart, machine))
+
+    def _stop(self, machine: Machine, why: str) -> None:
         machine.alive = False
         machine.life += 1
-        machine.crashes += 1
-        self.faults["crash"] += 1
-        self.note("crashes", machine)
         machine.wakes_at = None
-        self.links.drop_all(machine, "it crashed")
+        self.links.drop_all(machine, why)
         machine.storage.crash()
-        self.at(self.rng.randrange(SECOND, 2 * MINUTE), partial(self._restart, machine))
 
     def _restart(self, machine: Machine) -> None:
         self.note("starts again", machine)
@@ -169,9 +189,34 @@ class World(Stage):
         self.writers.start_again(machine)
         self.links.connect_soon(machine)
 
+    def _back_up(self) -> None:
+        """A machine's disk is copied, and some time later put back."""
+        machine = self.rng.choice(self.machines)
+        marks = {key: (mark.first_seq, mark.seq, mark.id, mark.pending) for key, mark in machine.marks.items()}
+        backup = Backup(machine.storage.snapshot(), marks)
+        self.at(self.interval(self.weather.restore_every_s), partial(self._restore, machine, backup))
+
+    def _restore(self, machine: Machine, backup: Backup) -> None:
+        """What only this machine had is gone. Without their marks, its signers do not know that they signed it."""
+        if self.calm or not machine.alive:
+            return
+        self._stop(machine, "it is restored")
+        machine.storage.restore(backup.disk)
+        self.count("restore", "is put back to an older copy of its disk", machine)
+        self.writers.dishonest |= machine.unmarked
+        if self.weather.rollback:
+            for key, mark in machine.marks.items():
+                mark.first_seq, was, mark.id, mark.pending = backup.marks.get(key, (0, None, None, ()))
+                if mark.seq != was:
+                    self.count("rollback", f"and the mark of {key.hex()[:12]} with it", machine)
+                    self.writers.dishonest.add(key)
+                mark.seq = was
+        ledger = load(machine.storage)
+        machine.acknowledged = [known for known in machine.acknowledged if ledger.entry(known.id) is not None]
+        self.at(self.rng.randrange(SECOND, MINUTE), partial(self._restart, machine))
+
     def _fill_disk(self, machine: Machine) -> None:
-        self.faults["full"] += 1
-        self.note("its disk is nearly full", machine)
+        self.count("full", "its disk is nearly full", machine)
         machine.storage.full_after(self.rng.randrange(4000))
         self.at(self.rng.randrange(SECOND, MINUTE), lambda: machine.storage.full_after(None))
 

@@ -125,9 +125,7 @@ class Writers:
             return None
         return Run(mark.public, mark.first_seq, machine.ledger.heads.get(mark.public).id, mark.pending)
 
-    def sign(
-        self, machine: Machine, signer: SigningKey, place: Place, drafts: Sequence[Draft], *, bad: int = 0
-    ) -> Run:
+    def sign(self, machine: Machine, signer: SigningKey, place: Place, drafts: Sequence[Draft], *, bad: int = 0) -> Run:
         """Entries at that place, whatever stands there. bad: the first so many get signatures that do not hold."""
         log = machine.ledger.log(signer.public)
         now_ms = max(self._stage.now(machine).wall_ms, 0 if log is None else log.time_ms)
