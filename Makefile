@@ -4,12 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+FUZZ := $(VENV)/.fuzz
+JOBS ?= 2
+SEEDS ?= 2000
+NODES ?= 12
 
 help:
 	@echo 'make demo    eleven nodes on this machine play a case; ARGS="--json" or ARGS="--keep DIR"'
 	@echo 'make test    all tests'
 	@echo 'make check   lint, types and the quick tests'
-	@echo 'make sim     the simulator over many seeds'
+	@echo 'make sim     the simulator over SEEDS=2000 of NODES=12; ARGS="--minutes 60"'
+	@echo 'make fuzz    every decoder under atheris, five minutes in all; SECONDS=3600 each, TARGET=frame, JOBS=2'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'
@@ -43,7 +48,14 @@ types: venv
 check: lint types quick
 
 sim: venv
-	$(BIN)/python -m pytest -q -m "slow and sim" $(ARGS)
+	@$(BIN)/hamkor sim --seeds $(SEEDS) --nodes $(NODES) $(ARGS)
+
+fuzz: $(FUZZ)
+	$(BIN)/python -m tests.fuzz --jobs $(JOBS) $(addprefix --seconds ,$(SECONDS)) $(addprefix --target ,$(TARGET)) $(ARGS)
+
+$(FUZZ): $(READY) requirements-fuzz.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.lock
+	touch $@
 
 bench: venv
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -54,8 +66,10 @@ words: venv
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --override overrides.in requirements.in | $(PYTHON) tests/split_lock.py
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  requirements-fuzz.in -o requirements-fuzz.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help venv demo test quick lint types check sim bench words lock clean
+.PHONY: help venv demo test quick lint types check sim fuzz bench words lock clean

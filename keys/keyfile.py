@@ -29,6 +29,7 @@ from keys.signing import SEED_BYTES, PublicKey, SigningKey
 
 MAGIC: Final = b"hamkor key 1\n"
 FILE_BYTES_MAX: Final = 64 * 1024
+TEXT_BYTES_MAX: Final = 200  # each of what a key file says of its owner; a card allows no more
 OPS_MAX: Final = 20  # a file cannot ask for more work than this,
 MEM_BYTES_MAX: Final = 1024 * 1024 * 1024  # nor for more memory
 
@@ -131,13 +132,13 @@ def _read(path: Path) -> tuple[dict[str, object], KeyOwner]:
         raise KeyFileError(f"{path} is damaged (its checksum does not match); the key must be replaced by a new one")
     try:
         fields = json.loads(content[len(MAGIC) :])
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand brackets are deeper than Python's reader goes
         raise KeyFileError(f"{path} is damaged: it holds no JSON") from None
     if not isinstance(fields, dict):
         raise KeyFileError(f"{path} is damaged: it holds no JSON object")
     texts = [fields.get(name) for name in ("rank", "name", "agency", "unit")]
     public = _hex(fields.get("public"), path)
-    if len(public) != 32 or not all(isinstance(text, str) for text in texts):
+    if len(public) != 32 or not all(map(_is_text, texts)):
         raise KeyFileError(f"{path} does not say whose key it is")
     return fields, KeyOwner(PublicKey(public), *[str(text) for text in texts])
 
@@ -147,13 +148,23 @@ def _cost(fields: Mapping[str, object], path: Path) -> tuple[KdfCost, bytes]:
     if not isinstance(kdf, dict) or kdf.get("name") != "argon2id13":
         raise KeyFileError(f"{path} names a key derivation that this program does not know")
     ops, mem, salt = kdf.get("ops"), kdf.get("mem"), _hex(kdf.get("salt"), path)
-    if type(ops) is not int or not argon2id.OPSLIMIT_MIN <= ops <= OPS_MAX:
+    if type(ops) is not int or type(mem) is not int or max(abs(ops), abs(mem)) >= 1 << 64:
+        raise KeyFileError(f"{path} names a key derivation that this program does not know")
+    if not argon2id.OPSLIMIT_MIN <= ops <= OPS_MAX:
         raise KeyFileError(f"{path} asks for {ops} passes of Argon2id; 1 to {OPS_MAX} are accepted")
-    if type(mem) is not int or not argon2id.MEMLIMIT_MIN <= mem <= MEM_BYTES_MAX:
+    if not argon2id.MEMLIMIT_MIN <= mem <= MEM_BYTES_MAX:
         raise KeyFileError(f"{path} asks for {mem} bytes of memory; at most {MEM_BYTES_MAX} are accepted")
     if len(salt) != argon2id.SALTBYTES:
         raise KeyFileError(f"{path} is damaged: its salt has the wrong size")
     return KdfCost(ops, mem), salt
+
+
+def _is_text(value: object) -> bool:
+    """Whether it can be shown: no half of a surrogate pair, which JSON can spell, and not a page long."""
+    try:
+        return isinstance(value, str) and len(value.encode()) <= TEXT_BYTES_MAX
+    except UnicodeEncodeError:
+        return False
 
 
 def _hex(value: object, path: Path) -> bytes:

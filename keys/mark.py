@@ -96,11 +96,13 @@ class Mark:
         self.id = content[start + 40 : start + 72]
         self.first_seq = int.from_bytes(content[start + 72 : start + 80], "big")
         count = int.from_bytes(content[start + 80 : start + 84], "big")
-        blobs, at = [], start + 84
-        for _ in range(count):
+        blobs, at = list[bytes](), start + 84
+        while len(blobs) < count and at < len(content):  # a damaged count must not make four thousand million blobs
             size = int.from_bytes(content[at : at + 4], "big")
             blobs.append(content[at + 4 : at + 4 + size])
             at += 4 + size
+        if len(blobs) != count or at != len(content):
+            raise MarkError(f"the high-water mark {self.path} is damaged. {_ADVICE}")
         self.pending = tuple(blobs)
 
 

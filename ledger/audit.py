@@ -6,8 +6,9 @@ its own small rules for the rest. The checks, in the order in which they are mad
  1. `charter`      the charter in the store is complete, signed by every founder
  2. `network`      and the bundle or store is of the network that the auditor was told
  3. `container`    the bundle is whole: lengths, end mark, checksum; the store has the layout this program reads
- 4. `fork`         fork proofs hold: two entries of one key and seq, both signed. A fork is itself a fault: of its
-                   author, not of who kept it. Entries from there on are disputed and not in the root
+ 4. `fork`         fork proofs hold: two chains of one log that part at one seq, each up to a signature that holds. A
+                   fork is itself a fault: of its author, not of who kept it. Once a cutoff of the key has settled what
+                   counts, it is a note
  5. `format`       each row's shape, bounds and canonical form
  6. `gap`          each log starts at 0 and leaves nothing out
  7. `link`         each run starts from the id of the entry before it
@@ -17,33 +18,38 @@ its own small rules for the rest. The checks, in the order in which they are mad
                    of its chain; it is reported all the same. Entries after the last signature that holds are proved
                    by nothing: they are reported together, at the first
 11. `fork`         again, hidden ones: a bundle that holds two versions of an entry and no proof
-12. `uncertified`  each author has a chain of certificates to the charter, by acts that are authentic and not disputed
-13. `index`        stores only: every other table says what the rows say (`ledger/audit_index.py`)
+12. `uncertified`  each author was certified, by a chain of acts that leads to the charter. A log whose author's
+                   certificate fell later (its signer's cutoff lies before it, or it is disputed) is a note
+13. `index`        stores only: every other table says what the rows say (`ledger/audit_index.py`), and the entries that
+                   made way for an endorsed branch hash and chain as well
 
-Bodies that were erased or withheld (`erased`) and entries beyond a fork (`disputed`) are notes, not faults: the
-chain still proves them, and the law may want them so.
+Who has standing, and where a log is cut, `ledger/audit_authority.py` says, from the acts that are authentic; what
+counts of each log and the ledger root follow (SPEC.md 4.4.4). Notes are no faults: bodies that were erased or withheld
+(`erased`), entries that are kept and do not count (`void`, `disputed`, `uncertified`), settled forks (`fork`).
 
-Memory: heads and certificates, about 1 KB a log, and one batch of signatures; nothing grows with the entries.
+Memory: heads and acts, about 1 KB each, and one batch of signatures; nothing grows with other entries. Logs of which
+not all counts are read a second time, once it is known where they end.
 Cost: one signature check an entry (55 us, or what `verify_many` makes of it on several cores) and about 8 us beside it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import BinaryIO, Final, TypeAlias
 
 from keys.errors import FormatError, NetworkMismatchError, RemoteError, UsageError
-from keys.signing import PublicKey, verify
-from ledger.audit_index import IndexAudit, Recomputed, read_place
+from keys.signing import PublicKey, Signature, verify
+from ledger.audit_authority import HeldAct, Judgement, ever_named, judge_held
+from ledger.audit_index import IndexAudit, Recomputed, read_branch, read_place
 from ledger.layout import FORMAT, U64
 from ledger.storage import Reader, Storage
-from protocol.acts import Certify, parse_act
+from protocol.acts import Certify, Cutoff, parse_act
 from protocol.bundle import read_bundle
 from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.codec import decode
-from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, signed_bytes
+from protocol.entry import VERSION, EntryId, Facts, NetworkId, entry_id, read_row, signed_bytes
 from protocol.frame import Run, decode_frame
-from protocol.limits import HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, SEQ_MAX
+from protocol.limits import ANCHOR, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, ROOT_ENTRIES_MAX, SEQ_MAX
 from protocol.merkle import append, root, tree_root
 from protocol.message import Fork, Frame, read_fork
 
@@ -63,18 +69,23 @@ def verify_each(signed: Sequence[Signed]) -> list[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault or note. key, seq and id say where, as far as that is known."""
+    """One fault or note. key, seq and id say where, owner and agency whose log it is, as far as that is known."""
 
     kind: str
     key: bytes | None
     seq: int | None
     id: bytes | None
     detail: str  # what was found, what was expected, what it means
+    owner: str | None = None  # the name in the certificate; of a root key, the agency's title
+    agency: str | None = None
 
     def to_json(self) -> dict[str, str | int | None]:
         """The finding with bytes as hexadecimal."""
         key, known = (None if raw is None else raw.hex() for raw in (self.key, self.id))
-        return {"kind": self.kind, "key": key, "seq": self.seq, "id": known, "detail": self.detail}
+        return {
+            "kind": self.kind, "key": key, "owner": self.owner, "agency": self.agency, "seq": self.seq, "id": known,
+            "detail": self.detail,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ class Report:
     network: bytes
     root: bytes  # the ledger root over everything that counts
     logs: int
-    entries: int  # rows that could be read, disputed ones included
+    entries: int  # rows that could be read, those that do not count included
     signatures: int  # that hold: of entries, and two for each fork proof
     faults: tuple[Finding, ...]
     notes: tuple[Finding, ...]
@@ -115,7 +126,7 @@ class Report:
 def audit_bundle(stream: BinaryIO, charter: Charter, verify_many: VerifyMany = verify_each) -> Report:
     """Audit a bundle, as a whole ledger: what it leaves out at the start of a log is a gap.
 
-    stream: a file from its first byte; it is read twice, three times where entries come twice.
+    stream: a file from its first byte; it is read twice, and again where entries come twice or logs are cut short.
     Raises UsageError when it cannot be read twice, OSError when the disk fails.
     """
     if not stream.seekable():
@@ -130,6 +141,11 @@ def audit_bundle(stream: BinaryIO, charter: Charter, verify_many: VerifyMany = v
     audit.flush()
     if audit.repeats:
         audit.compare_repeats(_runs(stream, start, charter, None))
+    audit.settle()
+    audit.judge(lambda key, seq: _id_in(_runs(stream, start, charter, None), key, seq))
+    if audit.recounts:
+        _recount_runs(audit.recounts, _runs(stream, start, charter, None))
+    audit.recounted()
     return audit.report()
 
 
@@ -150,7 +166,16 @@ def audit_storage(storage: Storage, charter: Charter, verify_many: VerifyMany = 
                 continue
             kind = audit.stored_row(key, place[1], EntryId(value[:32]), value[32:])
             index.row(key, place[1], raw_place, value[:32], kind)
+        for known, value in view.scan("branches"):
+            _check_branch(view, index, known, value, audit)
         audit.settle()
+        audit.judge(index.id_at)
+        for recount in audit.recounts.values():
+            prev: EntryId | None = None
+            for seq, raw_id, row in index.rows(recount.key, recount.limit):
+                recount.take(seq, prev, EntryId(raw_id), row)
+                prev = EntryId(raw_id)
+        audit.recounted()
         index.finish({log.key: log.recomputed() for log in audit.logs.values()})
     return audit.report()
 
@@ -214,6 +239,73 @@ def _check_stored_fork(at: bytes, raw: bytes, audit: "_Audit") -> None:
         audit.fault("index", at[:32], seq, None, "this fork proof is stored under another log or seq than its own")
 
 
+def _check_branch(view: Reader, index: IndexAudit, known: bytes, value: bytes, audit: "_Audit") -> None:
+    """An entry that made way for an endorsed branch: it hashes to its id, and follows an entry that is kept."""
+    read = read_branch(value)
+    key = None if read is None else index.keys.get(read[0])
+    if read is None or key is None or len(known) != 32:
+        audit.fault("index", key, None, known, "this entry in table branches cannot be read, or is of no known log")
+        return
+    _, seq, prev, row = read
+    index.branch(key, seq, known, prev)
+    try:
+        fact = read_row(row, key, seq, None if prev is None else EntryId(prev))
+    except FormatError as error:
+        audit.fault("format", key, seq, known, f"{error}: the row, which made way for a branch, was altered on disk")
+        return
+    if fact.id != known:
+        detail = (
+            f"the row that made way gives id {fact.id.hex()}, it is stored as {known.hex()}: it was altered on disk"
+        )
+        audit.fault("hash", key, seq, known, detail)
+        return
+    audit.aside(key, seq, fact, _children(view, key, seq, fact.id))
+
+
+def _children(view: Reader, key: PublicKey, seq: int, known: EntryId) -> Iterator[Facts]:
+    """The entries that follow one of those that made way, up to the next anchor. A look through the table for each."""
+    for offset in range(1, ANCHOR):
+        for raw_id, value in view.scan("branches"):
+            read = read_branch(value)
+            if read is not None and read[1] == seq + offset and read[2] == known:
+                fact = read_row(read[3], key, read[1], known)
+                known = EntryId(raw_id)
+                yield fact
+                break
+        else:
+            return
+
+
+def _id_in(runs: Iterator[Run], key: PublicKey, seq: int) -> EntryId | None:
+    """The id of the first version of an entry in a bundle."""
+    for run in runs:
+        if run.key != key or not run.seq <= seq < run.end:
+            continue
+        prev = run.prev
+        for offset, row in enumerate(run.rows):
+            try:
+                prev = read_row(row, key, run.seq + offset, prev).id
+            except FormatError:
+                break
+            if run.seq + offset == seq:
+                return prev
+    return None
+
+
+def _recount_runs(recounts: "dict[PublicKey, _Recount]", runs: Iterator[Run]) -> None:
+    for run in runs:
+        recount = recounts.get(run.key)
+        prev = run.prev
+        for seq, row in enumerate(run.rows, run.seq) if recount is not None else ():
+            try:
+                known = read_row(row, run.key, seq, prev).id
+            except FormatError:
+                break  # reported before
+            if recount is not None:
+                recount.take(seq, prev, known, row)
+            prev = known
+
+
 def _named_chain(side: Sequence[tuple[bytes, bytes]]) -> tuple[PublicKey, int]:
     """Whose log and which seq a side of a fork proof begins at. Raises FormatError when it is no chain."""
     key, seq, _ = _named(side[0][0])
@@ -235,27 +327,21 @@ def _named(header: bytes) -> tuple[PublicKey, int, object]:
 # -- the state of an audit ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Certificate:
-    """A certify act: who, at which seq of its log, certified whom as what."""
-
-    certifier: PublicKey
-    seq: int
-    act: Certify
-
-
 @dataclass(slots=True)
 class _Unproved:
     """An entry whose own signature fails and that no later one has proved yet."""
 
     seq: int
     id: EntryId | None
-    certificate: _Certificate | None
+    act: HeldAct | None
 
 
 @dataclass(slots=True)
 class _Log:
-    """How far one log was read (`next`), and how far it counts (`size`): to the first fork, gap or broken link."""
+    """How far one log was read (`next`), and how far it is whole (`size`): to the first gap or broken link.
+
+    Once authority is known `size`, `head` and `peaks` are of what counts.
+    """
 
     key: PublicKey
     forked_at: int | None = None
@@ -269,7 +355,8 @@ class _Log:
     size: int = 0
     head: EntryId | None = None
     peaks: list[bytes] = field(default_factory=list)
-    disputed: int = 0
+    aside: int = 0  # entries that made way for an endorsed branch
+    chained: int = 0  # entries that are whole, and may be more than count
     unproved: list[_Unproved] = field(default_factory=list)
     unproved_count: int = 0
 
@@ -284,8 +371,36 @@ class _Check:
     log: _Log
     seq: int = 0
     id: EntryId | None = None
-    certificate: _Certificate | None = None
+    act: HeldAct | None = None
     signed: Signed | None = None
+
+
+@dataclass(slots=True)
+class _Recount:
+    """What counts of a log of which more is held than `limit`: to the last entry below it with a signature of its own.
+
+    Within any ANCHOR entries there is one, or admission would have refused them; so only those are tried.
+    """
+
+    key: PublicKey
+    limit: int
+    network_id: NetworkId
+    size: int = 0
+    head: EntryId | None = None
+    peaks: list[bytes] = field(default_factory=list)
+    own: tuple[int, EntryId | None, list[bytes]] = (0, None, [])  # the same, up to an entry with its own signature
+
+    def take(self, seq: int, prev: EntryId | None, known: EntryId, row: bytes) -> None:
+        """Take an entry, if it is the next."""
+        if seq != self.size or prev != self.head or seq >= self.limit:
+            return
+        self.peaks = append(self.peaks, seq, (known,))
+        self.size, self.head = seq + 1, known
+        if seq < self.limit - ANCHOR:
+            return
+        fact = read_row(row, self.key, seq, prev)
+        if verify(self.key, signed_bytes(self.network_id, fact.header), Signature(fact.signature)):
+            self.own = self.size, self.head, list(self.peaks)
 
 
 class _Audit:
@@ -298,7 +413,11 @@ class _Audit:
         self._network_id = charter.network_id
         self._verify_many = verify_many
         self._batch: list[_Check] = []
-        self._certificates: list[_Certificate] = []
+        self.recounts: dict[PublicKey, _Recount] = {}
+        self._acts: list[HeldAct] = []
+        self._acts_aside: list[HeldAct] = []
+        self._forks: list[tuple[PublicKey, int, tuple[EntryId, EntryId]]] = []
+        self._judgement: Judgement | None = None
         self._faults: list[Finding] = []
         self._notes: list[Finding] = []
         self._fault_count = self._note_count = self._entries = self._signatures = self._repeat_count = 0
@@ -342,11 +461,7 @@ class _Audit:
     def _forked(self, key: PublicKey, seq: int, ids: tuple[EntryId, EntryId]) -> None:
         log = self._log(key)
         log.forked_at = seq if log.forked_at is None else min(seq, log.forked_at)
-        detail = (
-            f"the author signed two entries at seq {seq}, {_short(ids[0])} and {_short(ids[1])}, expected one: the key"
-            " was copied or restored from a backup; entries from there on are disputed"
-        )
-        self.fault("fork", key, seq, ids[0], detail)
+        self._forks.append((key, seq, ids))
 
     # -- 5 to 9: rows and their order -------------------------------------------------------------
 
@@ -444,14 +559,12 @@ class _Audit:
         log.first = seq if log.first is None else log.first
         log.next, log.id, log.known, log.time_ms, log.held = seq + 1, fact.id, True, fact.time_ms, log.held + 1
         self._entries += 1
-        if log.forked_at is not None and seq >= log.forked_at:
-            log.disputed += 1
-        elif log.whole:
+        if log.whole:
             log.peaks = append(log.peaks, log.size, (fact.id,))
             log.size, log.head = seq + 1, fact.id
         if checkable:
-            certificate = _certificate(log.key, seq, fact)
-            self._batch.append(_Check(log, seq, fact.id, certificate, self._signed(log.key, fact)))
+            act = _held_act(log.key, seq, fact)
+            self._batch.append(_Check(log, seq, fact.id, act, self._signed(log.key, fact)))
         if len(self._batch) >= BATCH:
             self.flush()
 
@@ -471,8 +584,8 @@ class _Audit:
 
     def _proved(self, check: _Check) -> None:
         self._signatures += 1
-        if check.certificate is not None:
-            self._certificates.append(check.certificate)
+        if check.act is not None:
+            self._acts.append(check.act)
         log = check.log
         for item in log.unproved:
             detail = (
@@ -480,16 +593,16 @@ class _Audit:
                 " it is authentic, but was signed wrongly, or altered before the author went on"
             )
             self.fault("signature", log.key, item.seq, item.id, detail)
-            if item.certificate is not None:
-                self._certificates.append(item.certificate)
+            if item.act is not None:
+                self._acts.append(item.act)
         self._fault_count += log.unproved_count - len(log.unproved)
         log.unproved, log.unproved_count = [], 0
 
     def _unproved(self, check: _Check) -> None:
         log = check.log
         log.unproved_count += 1
-        if log.unproved_count <= UNPROVED_MAX or check.certificate is not None:
-            log.unproved.append(_Unproved(check.seq, check.id, check.certificate))
+        if log.unproved_count <= UNPROVED_MAX or check.act is not None:
+            log.unproved.append(_Unproved(check.seq, check.id, check.act))
 
     def _give_up(self, log: _Log) -> None:
         """No later signature can prove what is not proved by now."""
@@ -502,6 +615,25 @@ class _Audit:
             )
             self.fault("signature", log.key, first.seq, first.id, detail)
         log.unproved, log.unproved_count = [], 0
+
+    def aside(self, key: PublicKey, seq: int, fact: Facts, after: Iterator[Facts]) -> None:
+        """Take an entry that made way; `after` are those that follow it, and are read only where they must prove it."""
+        log = self._log(key)
+        log.aside += 1
+        self._entries += 1
+        if self._verify([self._signed(key, fact)])[0]:
+            self._signatures += 1
+        else:
+            proved = any(self._verify([self._signed(key, later)])[0] for later in after)
+            detail = "its own signature does not verify, " + (
+                "although that of a later entry in the same chain does: it is authentic, but was signed wrongly"
+                if proved
+                else "nor does that of one after it: nothing proves this entry, which made way for a branch"
+            )
+            self.fault("signature", key, seq, fact.id, detail)
+        act = _held_act(key, seq, fact)
+        if act is not None:
+            self._acts_aside.append(act)
 
     def settle(self) -> None:
         """Check what waits, and end all chains."""
@@ -532,36 +664,23 @@ class _Audit:
                 held.setdefault(run.seq + offset, []).append(fact)
 
     def compare_repeats(self, runs: Iterator[Run]) -> None:
-        """Read the bundle again, and compare each entry that came twice with its other version.
-
-        Where they differ and both are signed the log forks there, so what counts of it is computed again.
-        """
-        again: dict[PublicKey, _Log] = {}
+        """Read the bundle again, and compare each entry that came twice with its other version."""
         for run in runs:
             held = self.repeats.get(run.key)
             if held is None:
                 continue
-            log = again.setdefault(run.key, _Log(run.key, self.logs[run.key].forked_at))
+            log = self.logs[run.key]
             prev = run.prev
-            for offset, row in enumerate(run.rows):
-                seq = run.seq + offset
+            for seq, row in enumerate(run.rows, run.seq):
                 try:
                     fact = read_row(row, run.key, seq, prev)
                 except FormatError:
                     break  # reported in the first pass
                 for other in held.pop(seq, ()):
                     settled = log.forked_at is not None and seq >= log.forked_at  # proved already
-                    if other.id != fact.id and not settled and self._is_fork(run.key, seq, fact, other):
-                        log.forked_at = seq
-                if seq == log.size and prev == log.head and (log.forked_at is None or seq < log.forked_at):
-                    log.peaks = append(log.peaks, log.size, (fact.id,))
-                    log.size, log.head = seq + 1, fact.id
+                    if other.id != fact.id and not settled:
+                        self._is_fork(run.key, seq, fact, other)
                 prev = fact.id
-        for key, log in again.items():
-            read = self.logs[key]
-            read.size, read.head, read.peaks, read.forked_at = log.size, log.head, log.peaks, log.forked_at
-            if log.forked_at is not None:
-                read.disputed = max(read.disputed, read.next - log.forked_at)
 
     def _is_fork(self, key: PublicKey, seq: int, one: Facts, other: Facts) -> bool:
         results = self._verify([self._signed(key, one), self._signed(key, other)])
@@ -577,55 +696,111 @@ class _Audit:
 
     # -- 12: authority, and the end ---------------------------------------------------------------
 
-    def report(self) -> Report:
-        """End the audit."""
-        self.settle()
-        certified = self._certified()
-        for key in sorted(self.logs):
+    def judge(self, id_at: Callable[[PublicKey, int], bytes | None]) -> None:
+        """Say what counts, once all entries were read and proved. `id_at` gives the id held at a place.
+
+        `recounts` are then the logs that are to be read again, up to where they are cut.
+        """
+        forks = {key: log.forked_at for key, log in self.logs.items() if log.forked_at is not None}
+
+        def holds(cutoff: Cutoff) -> bool:
+            return id_at(cutoff.key, cutoff.seq) == cutoff.id
+
+        self._judgement = judgement = judge_held(self._charter, self._acts, forks, holds)
+        for key, log in self.logs.items():
+            log.chained, limit = log.size, log.size
+            cutoff = judgement.cutoffs.get(key)
+            if cutoff is not None:
+                limit = min(limit, _end_of(cutoff))
+            if log.forked_at is not None and key not in judgement.endorsed:
+                limit = min(limit, log.forked_at)
+            standing = judgement.standing.get(key)
+            if standing is None:
+                limit = 0
+            elif standing.rank == "agency":
+                limit = min(limit, ROOT_ENTRIES_MAX)
+            if limit == 0:
+                log.size, log.head, log.peaks = 0, None, []
+            elif limit < log.size:
+                self.recounts[key] = _Recount(key, limit, self._network_id)
+
+    def recounted(self) -> None:
+        """Take over what the recounts say."""
+        for key, recount in self.recounts.items():
             log = self.logs[key]
-            if log.first is not None and key not in certified:
-                detail = (
-                    "no chain of certificates leads from this log's author to the charter, as every author needs: its"
-                    f" {log.held} entries carry no authority"
-                )
-                self.fault("uncertified", key, log.first, None, detail)
-            if log.disputed:
-                detail = f"{log.disputed} entries from the fork at seq {log.forked_at} on are kept, and do not count"
-                self.note("disputed", key, log.forked_at, None, detail)
+            log.size, log.head, log.peaks = recount.own
+
+    def report(self) -> Report:
+        """End the audit; `judge` and `recounted` came before."""
+        assert self._judgement is not None
+        self._conclude(self._judgement)
         counted = [self.logs[key] for key in sorted(self.logs) if self.logs[key].size]
         leaves = (sha256(b"\x00" + log.key + U64.pack(log.size) + root(log.peaks)).digest() for log in counted)
+        owners = self._owners(self._judgement)
+        faults, notes = (
+            tuple(replace(item, owner=owner, agency=agency) for item in found for owner, agency in [owners(item.key)])
+            for found in (self._faults, self._notes)
+        )
         return Report(
             self._network_id, tree_root(leaves), sum(log.first is not None for log in self.logs.values()),
-            self._entries, self._signatures, tuple(self._faults), tuple(self._notes),
-            self._fault_count, self._note_count,
+            self._entries, self._signatures, faults, notes, self._fault_count, self._note_count,
         )  # fmt: skip
 
-    def _certified(self) -> set[PublicKey]:
-        """The keys that the charter reaches: each round lets the certifiers known so far speak, until no more come.
+    def _conclude(self, judgement: Judgement) -> None:
+        for key, seq, ids in self._forks:
+            detail = (
+                f"the author signed two entries at seq {seq}, {_short(ids[0])} and {_short(ids[1])}, expected one: "
+            )
+            by = judgement.settled_by.get(key)
+            if by is None:
+                detail += "the key was copied or restored from a backup; entries from there on are disputed"
+                self.fault("fork", key, seq, ids[0], detail)
+            else:
+                self.note("fork", key, seq, ids[0], f"{detail}settled by act {by.hex()}, which says what counts of it")
+        named = ever_named(self._charter, [*self._acts, *self._acts_aside])
+        for key in sorted(self.logs):
+            log = self.logs[key]
+            if log.first is not None and key not in judgement.standing:
+                self._uncertified(log, fallen=key in named)
+            elif log.chained > log.size or log.aside:
+                self._left_out(log, judgement)
 
-        Of several certificates for one key the one of an agency root decides, then the smaller certifier key, then
-        the later act; nothing can be said about the agencies' root keys (SPEC.md 4.4).
-        """
-        roots = {agency.key: ("agency", agency.name) for agency in self._charter.agencies}
-        standing: dict[PublicKey, tuple[str, str]] = dict(roots)
-        while True:
-            chosen: dict[PublicKey, tuple[tuple[bool, bytes, int], Certify]] = {}
-            for item in self._certificates:
-                rank, agency = standing.get(item.certifier, ("", ""))
-                forked_at = self.logs[item.certifier].forked_at
-                if (
-                    (rank == "agency" or (rank == "admin" and item.act.rank in ("node", "officer")))
-                    and item.act.agency == agency
-                    and item.act.subject not in roots
-                    and (forked_at is None or item.seq < forked_at)
-                ):
-                    weight = (rank != "agency", item.certifier, -item.seq)
-                    if item.act.subject not in chosen or weight < chosen[item.act.subject][0]:
-                        chosen[item.act.subject] = (weight, item.act)
-            found = roots | {subject: (act.rank, act.agency) for subject, (_, act) in chosen.items()}
-            if found == standing:
-                return set(standing)
-            standing = found
+    def _uncertified(self, log: _Log, *, fallen: bool) -> None:
+        if fallen:
+            detail = f"this author's certificate fell: the {log.held + log.aside} entries are kept, and do not count"
+            self.note("uncertified", log.key, log.first, None, detail)
+            return
+        detail = (
+            "no chain of certificates leads from this log's author to the charter, as every author needs: its"
+            f" {log.held} entries carry no authority"
+        )
+        self.fault("uncertified", log.key, log.first, None, detail)
+
+    def _left_out(self, log: _Log, judgement: Judgement) -> None:
+        """Notes of what is held and does not count: void after a cutoff, disputed where that is not decided."""
+        cutoff = judgement.cutoffs.get(log.key)
+        end = log.chained if cutoff is None else max(log.size, min(log.chained, _end_of(cutoff)))
+        if end > log.size:
+            why = "no later signature of it could be passed on" if log.forked_at is None else f"fork at {log.forked_at}"
+            detail = f"{end - log.size} entries from seq {log.size} on are kept, and do not count ({why})"
+            self.note("disputed", log.key, log.size, None, detail)
+        by = judgement.settled_by.get(log.key)
+        if log.chained > end and by is not None:
+            detail = f"{log.chained - end} entries from seq {end} on lie after the cutoff that act {by.hex()} set"
+            self.note("void", log.key, end, None, f"{detail}: they are kept, and do not count")
+        if log.aside:
+            detail = f"{log.aside} entries lie on another branch than the one that was endorsed, and do not count"
+            self.note("void" if cutoff is not None else "disputed", log.key, log.forked_at, None, detail)
+
+    def _owners(self, judgement: Judgement) -> Callable[[bytes | None], tuple[str | None, str | None]]:
+        """Whose key it is: by standing, or else by any certificate, which need not count."""
+        found: dict[bytes, tuple[str, str]] = {}
+        for act in (*self._acts, *self._acts_aside):
+            parsed = parse_act(act.body)
+            if isinstance(parsed, Certify):
+                found[parsed.subject] = parsed.name, parsed.agency
+        found |= {key: (known.name, known.agency) for key, known in judgement.standing.items()}
+        return lambda key: found.get(key or b"", (None, None))
 
     def _log(self, key: PublicKey) -> _Log:
         if key not in self.logs:
@@ -640,14 +815,19 @@ def _prev(log: _Log, seq: int) -> EntryId | None:
     return log.id if log.known and log.id is not None else EntryId(bytes(32))
 
 
-def _certificate(key: PublicKey, seq: int, fact: Facts) -> _Certificate | None:
+def _held_act(key: PublicKey, seq: int, fact: Facts) -> HeldAct | None:
     if fact.kind != "act" or fact.body is None:
         return None
     try:
-        act = parse_act(fact.body)
+        parse_act(fact.body)
     except FormatError:
         return None  # has no effect, on any node
-    return _Certificate(key, seq, act) if isinstance(act, Certify) else None
+    return HeldAct(key, seq, fact.id, tuple(EntryId(ref) for ref in fact.refs), fact.body)
+
+
+def _end_of(cutoff: Cutoff) -> int:
+    """How many entries a cutoff leaves."""
+    return 0 if cutoff.id is None else cutoff.seq + 1
 
 
 def _short(known: bytes | None) -> str:

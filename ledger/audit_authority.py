@@ -7,21 +7,10 @@ nothing is looked up in an index: what a sentence says of all acts is a loop ove
     judge        the council, then root keys, then admins: 4.4.1 to 4.4.3
     judge_held   the same where logs may fork: which acts are read depends on which branch a cutoff endorses (4.4.4)
     ever_named   whom a certificate or the council named at any time, whatever became of it
-
-Where the text leaves a choice, it is read so:
-
-1. A cutoff that was in force in the last reading holds, also where the change that set it did not pass in it (that
-   happens only in a circle).
-2. "New" and "never": in that reading so far. The name of an agency that was removed is new again.
-3. Whose acts are put in order must be known before they are read: those of keys that the charter names, or that a
-   change proposed by such a key would make an agency's.
-4. Said yes, in "disowned": in an act of a root key that is not after a cutoff in force from the beginning, wherever
-   in the order. `threshold` is that of the moment. A proposal opened after such a cutoff is no change.
-5. A removal cuts the agency's root key and the keys that it certified; a former root key is cut already.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from keys.errors import FormatError
@@ -91,6 +80,7 @@ class Judgement:
     passed: tuple[EntryId, ...]  # proposals, in the order in which they passed
     open: dict[EntryId, frozenset[str]]  # the others that count -> the agencies that said yes, disowned ones included
     settled_by: dict[PublicKey, EntryId]  # a key that has a cutoff -> the revocation, or the proposal, that set it
+    endorsed: frozenset[PublicKey] = frozenset()  # the forked logs that count up to their cutoffs (`judge_held`)
 
 
 def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
@@ -152,16 +142,17 @@ def judge_held(
 
     while True:
         judgement = read(readings[-1])
-        endorsed = frozenset(key for key, seq in forks.items() if endorses(judgement.cutoffs.get(key), seq, holds))
+        endorsed = frozenset(key for key, seq in forks.items() if _endorses(judgement.cutoffs.get(key), seq, holds))
         if endorsed == readings[-1]:
-            return judgement
+            return replace(judgement, endorsed=endorsed)
         if endorsed in readings:
             circle = readings[readings.index(endorsed) :]
-            return read(frozenset.intersection(*circle))
+            endorsed = frozenset.intersection(*circle)
+            return replace(read(endorsed), endorsed=endorsed)
         readings.append(endorsed)
 
 
-def endorses(cutoff: Cutoff | None, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
+def _endorses(cutoff: Cutoff | None, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
     """Whether a cutoff endorses the branch that is held of a log with a fork."""
     return cutoff is not None and cutoff.id is not None and cutoff.seq >= forked_at and holds(cutoff)
 
@@ -172,19 +163,30 @@ def ever_named(charter: Charter, acts: Iterable[HeldAct]) -> set[PublicKey]:
     A node takes in the log of a key that has standing at the time, and keeps it when the standing falls: such a log
     may be held. One of a key that is not named here was never admitted by anybody.
     """
-    named = {agency.key for agency in charter.agencies}
+    named = {(agency.key, "agency", agency.name) for agency in charter.agencies}
     waiting = list(_parsed(acts))
     while True:
-        found = {subject for item in waiting if item.key in named for subject in _names(item.act)} - named
-        if not found:
-            return named
+        speakers: dict[PublicKey, list[tuple[str, str]]] = {}
+        for key, rank, agency in named:
+            speakers.setdefault(key, []).append((rank, agency))
+        found = {
+            name
+            for item in waiting
+            for rank, agency in speakers.get(item.key, ())
+            for name in _names(item.act, rank, agency)
+        }
+        if found <= named:
+            return {key for key, _, _ in named}
         named |= found
 
 
-def _names(act: Act) -> Iterator[PublicKey]:
+def _names(act: Act, rank: str, agency: str) -> Iterator[tuple[PublicKey, str, str]]:
+    """Whom an act would give what rank in which agency, said by somebody of that rank and agency."""
     match act:
-        case Certify(subject=key) | Propose(Rekey(key=key)) | Propose(Admit(Agency(key=key))):
-            yield key
+        case Certify() if act.agency == agency and (rank == "agency" or (rank == "admin" and act.rank != "admin")):
+            yield act.subject, act.rank, act.agency
+        case Propose(Rekey(name=name, key=key)) | Propose(Admit(Agency(name=name, key=key))) if rank == "agency":
+            yield key, "agency", name
         case _:
             return
 
@@ -309,7 +311,7 @@ def _of_root_keys(charter: Charter, acts: list[_Parsed]) -> list[_Parsed]:
     keys = {agency.key for agency in charter.agencies}
     while True:
         found = [item for item in acts if item.key in keys]
-        named = {key for item in found for key in _names(item.act)}
+        named = {key for item in found for key, _, _ in _names(item.act, "agency", "")}
         if named <= keys:
             return found
         keys |= named

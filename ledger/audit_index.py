@@ -4,7 +4,7 @@ The rows are the ledger; all other tables follow from them. A difference is neve
 signature covers these tables, but a node that trusts a wrong one shows, sends or counts the wrong thing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -14,6 +14,7 @@ from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, kin
 from ledger.storage import Reader
 from protocol.codec import decode
 from protocol.entry import EntryId
+from protocol.limits import MESSAGE_BYTES_MAX
 
 Fault: TypeAlias = "Callable[[str, bytes | None, int | None, bytes | None, str], None]"  # kind, key, seq, id, detail
 
@@ -35,7 +36,7 @@ class Recomputed:
 
 
 class IndexAudit:
-    """Compares the tables of one store with its rows. Memory: a few hundred bytes a log."""
+    """Compares the tables of one store with its rows, branches among them. Memory: a few hundred bytes a log."""
 
     def __init__(self, view: Reader, fault: Fault) -> None:
         self._view = view
@@ -43,6 +44,7 @@ class IndexAudit:
         self.keys: dict[int, PublicKey] = {}  # a log's number -> its key
         self._states: dict[PublicKey, LogState] = {}
         self._rows = 0
+        self._branches = 0
         self._kinds = 0
         self._read_logs()
 
@@ -57,6 +59,33 @@ class IndexAudit:
             self._kinds += 1
             if self._view.get("kinds", kind_key(kind, place)) is None:
                 self._index(key, seq, entry_id, f"table kinds does not list this entry of kind {kind}")
+
+    def branch(self, key: PublicKey, seq: int, entry_id: bytes, prev: bytes | None) -> None:
+        """Check that an entry that made way is found under its id, is in no row, and follows one that is kept."""
+        self._branches += 1
+        place = PLACE.pack(self._states[key].number if key in self._states else 0, seq)
+        if self._view.get("ids", entry_id) != place:
+            self._index(key, seq, entry_id, "table ids does not lead to the place of this entry, which made way")
+        if self.id_at(key, seq) == entry_id:
+            self._index(key, seq, entry_id, "tables rows and branches both hold this entry")
+        before = None if seq == 0 else prev
+        follows = seq == 0 or (
+            prev is not None and (self.id_at(key, seq - 1) == prev or self._is_branch(prev, seq - 1))
+        )
+        if not follows or before != prev:
+            self._index(key, seq, entry_id, "the entry before this one, which made way, is not kept")
+
+    def id_at(self, key: PublicKey, seq: int) -> bytes | None:
+        """The id of the row at a place of a log."""
+        state = self._states.get(key)
+        raw = None if state is None else self._view.get("rows", PLACE.pack(state.number, seq))
+        return None if raw is None else raw[:32]
+
+    def rows(self, key: PublicKey, stop: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """The rows of a log below `stop`: seq, id, row."""
+        number = self._states[key].number if key in self._states else 0
+        for place, raw in self._view.scan("rows", PLACE.pack(number, 0), PLACE.pack(number, stop)):
+            yield PLACE.unpack(place)[1], raw[:32], raw[32:]
 
     def finish(self, logs: dict[PublicKey, Recomputed]) -> None:
         """Check everything that can only be known once all rows were seen."""
@@ -113,11 +142,11 @@ class IndexAudit:
     # -- ids, kinds, arrivals ---------------------------------------------------------------------
 
     def _check_ids(self) -> None:
-        if sum(1 for _ in self._view.scan("ids")) == self._rows:
-            return  # every row was found under its id, and there are no more
+        if sum(1 for _ in self._view.scan("ids")) == self._rows + self._branches:
+            return  # every entry was found under its id, and there are no more
         for entry_id, place in self._view.scan("ids"):
             row = self._view.get("rows", place)
-            if row is None or row[:32] != entry_id:
+            if (row is None or row[:32] != entry_id) and self._view.get("branches", entry_id) is None:
                 self._index(
                     None, None, entry_id, f"table ids leads to place {place.hex()[:64]}, where no such entry is"
                 )
@@ -132,8 +161,11 @@ class IndexAudit:
                 self._index(None, None, None, f"table kinds lists {index_key.hex()[:96]}, where no such entry is")
 
     def _check_arrivals(self, logs: dict[PublicKey, Recomputed]) -> None:
-        """The stretches follow one another, cover each log from its first entry to its last, and add up."""
-        arrival = 0
+        """The stretches follow one another, and cover each log from its first entry to its last.
+
+        Numbers are left out only where entries made way; those that came back took new ones.
+        """
+        arrival = left_out = 0
         reached: dict[int, int] = {}
         for raw_key, value in self._view.scan("arrivals"):
             if len(raw_key) != U64.size or len(value) != ARRIVAL.size:
@@ -141,24 +173,31 @@ class IndexAudit:
                 continue
             number, first, count = ARRIVAL.unpack(value)
             start = U64.unpack(raw_key)[0]
-            if start != arrival:
+            if start < arrival:
                 self._index(None, None, None, f"table arrivals goes on at {start}, expected {arrival}")
             if first != reached.get(number, 0):
                 expected = reached.get(number, 0)
                 detail = f"arrival {start} starts at entry {first} of the log, expected {expected}"
                 self._index(self.keys.get(number), first, None, detail)
+            left_out += max(0, start - arrival)
             arrival, reached[number] = start + count, first + count
         for number, key in self.keys.items():
             held = logs[key].held if key in logs else 0
             if reached.get(number, 0) != held:
                 detail = f"table arrivals tells of {reached.get(number, 0)} entries of this log, {held} are held"
                 self._index(key, None, None, detail)
-        stated = self._view.get("meta", b"arrival")
-        if stated != U64.pack(arrival):
-            shown = "nothing" if stated is None else stated.hex()
-            self._index(
-                None, None, None, f"the arrival counter is {shown}, the arrivals give {U64.pack(arrival).hex()}"
-            )
+        stated = self._view.get("meta", b"arrival") or b""
+        total = U64.unpack(stated)[0] if len(stated) == U64.size else -1
+        left_out += total - arrival
+        forked = any(log.forked_at is not None for log in logs.values())
+        if total < arrival or left_out < self._branches or (left_out > 0 and not forked):
+            detail = f"the arrival counter is {total}, the arrivals end at {arrival} and leave out {left_out} numbers"
+            self._index(None, None, None, f"{detail}, {self._branches} entries made way")
+
+    def _is_branch(self, entry_id: bytes, seq: int) -> bool:
+        raw = self._view.get("branches", entry_id)
+        read = None if raw is None else read_branch(raw)
+        return read is not None and read[1] == seq
 
     def _index(self, key: bytes | None, seq: int | None, entry_id: bytes | None, detail: str) -> None:
         self._fault("index", key, seq, entry_id, f"{detail}: {_MEANING}")
@@ -167,6 +206,20 @@ class IndexAudit:
 def read_place(raw: bytes) -> tuple[int, int] | None:
     """Number and seq in a key of table rows, or None when it is none."""
     return PLACE.unpack(raw) if len(raw) == PLACE.size else None
+
+
+def read_branch(raw: bytes) -> tuple[int, int, bytes | None, bytes] | None:
+    """Number, seq, id before it and row of a value in table branches, or None when it is damaged."""
+    try:
+        fields = decode(raw, size_max=MESSAGE_BYTES_MAX)
+    except FormatError:
+        return None
+    match fields:
+        case [bytes(place), bytes(prev), bytes(row)] if len(place) == PLACE.size and len(prev) in (0, 32):
+            number, seq = PLACE.unpack(place)
+            return number, seq, prev or None, row
+        case _:
+            return None
 
 
 def _is_kind(row: bytes, kind: bytes) -> bool:

@@ -6,8 +6,8 @@ nodes and officers of its own agency; an admin certifies and revokes nodes and o
 anybody else, about another agency, or after its signer's cutoff has no effect; it stays in its log and is shown.
 
 Where several acts certify one key or name one unit, the signer of higher rank decides, then the smaller key, then
-the later act in its log. Of several cutoffs of one key the lowest counts, and nothing lifts one. So the order in
-which acts arrive never matters.
+the later act in its log; but of several agencies that certify a key, only those to which it consented. Of several
+cutoffs of one key the lowest counts, and nothing lifts one. So the order in which acts arrive never matters.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,10 @@ from functools import lru_cache
 from typing import Final
 
 from keys.errors import FormatError
-from keys.signing import PublicKey
+from keys.signing import PublicKey, Signature, verify
 from ledger.council import ActEntry, Council, decide, lower, spares
 from protocol.acts import Act, Certify, Cutoff, Revoke, Unit, parse_act
+from protocol.card import consent_bytes
 from protocol.charter import Charter
 from protocol.entry import EntryId
 
@@ -87,6 +88,10 @@ class Authority:
         standing = self.standings.get(key)
         return None if standing is None or standing.ended is None else standing.ended.cutoff
 
+    def is_root(self, key: PublicKey) -> bool:
+        """Whether `key` is or was an agency's root key."""
+        return key in self.council.roots
+
     def is_node(self, key: PublicKey) -> bool:
         """Whether `key` may open a link."""
         standing = self.standings.get(key)
@@ -116,6 +121,7 @@ def evaluate(charter: Charter, acts: Iterable[ActEntry]) -> Authority:
         if act is not None:
             parsed.append((entry, act))
     council = decide(charter, parsed)
+    consents = _consents(parsed)
     standings = {key: _root(key, council) for key in council.roots}
     revoked: dict[tuple[str, PublicKey], Ended] = {}
     for rank in _MAY_CERTIFY:  # from the top: a rank is final before the next is read
@@ -123,7 +129,7 @@ def evaluate(charter: Charter, acts: Iterable[ActEntry]) -> Authority:
         granted: dict[PublicKey, Standing] = {}
         for entry, act in chosen:
             actor = standings[entry.key]
-            if isinstance(act, Certify) and _may(actor, act) and act.subject not in standings:
+            if isinstance(act, Certify) and act.subject not in standings and _may(actor, act, consents):
                 granted[act.subject] = Standing(
                     act.subject, act.rank, act.name, act.agency, act.unit, act.roles, entry.key, entry.id
                 )
@@ -165,8 +171,28 @@ def _by(
     return chosen
 
 
-def _may(actor: Standing, act: Certify) -> bool:
-    return act.agency == actor.agency and act.rank in _MAY_CERTIFY[actor.rank]
+def _may(actor: Standing, act: Certify, consents: Mapping[PublicKey, set[str]]) -> bool:
+    own = act.agency == actor.agency and act.rank in _MAY_CERTIFY[actor.rank]
+    return own and act.agency in consents.get(act.subject, {act.agency})
+
+
+def _consents(acts: list[tuple[ActEntry, Act]]) -> dict[PublicKey, set[str]]:
+    """The agencies of which a key has said that it is of them, for keys that several certify and that said so."""
+    found: dict[PublicKey, dict[str, set[Signature | None]]] = {}
+    for _, act in acts:
+        if isinstance(act, Certify):
+            found.setdefault(act.subject, {}).setdefault(act.agency, set()).add(act.consent)
+    contested = {key: agencies for key, agencies in found.items() if len(agencies) > 1}
+    given = {
+        key: {name for name, consents in agencies.items() if any(_holds(key, name, one) for one in consents if one)}
+        for key, agencies in contested.items()
+    }
+    return {key: names for key, names in given.items() if names}
+
+
+@lru_cache(maxsize=4096)
+def _holds(key: PublicKey, agency: str, consent: Signature) -> bool:
+    return verify(key, consent_bytes(agency), consent)
 
 
 def _lowest(revoked: dict[tuple[str, PublicKey], Ended], whose: tuple[str, PublicKey], ended: Ended) -> None:

@@ -99,17 +99,18 @@ class _State:
 
 def decide(charter: Charter, acts: Iterable[tuple[ActEntry, Act]]) -> Council:
     """What the council's acts come to. Cost: O(acts log acts) for each time they are read, mostly two."""
-    book = _Book([(entry, act) for entry, act in acts if isinstance(act, (Propose, Approve))])
+    spoken: list[tuple[ActEntry, Act]] = [item for item in acts if isinstance(item[1], (Propose, Approve))]
+    ordered = _in_order(_of_root_keys(charter, spoken))
     earlier: list[_Ends] = []
     ends: _Ends = {}
     while True:
-        state = _read_all(charter, book, ends)
+        state = _read_all(charter, ordered, ends)
         if state.passed == ends:
             return _outcome(state, ends)
         if state.passed in earlier:  # they go in a circle: all cutoffs of the circle count
             for circle in earlier[earlier.index(state.passed) :]:
                 _lower_all(ends, circle)
-            state = _read_all(charter, book, ends)
+            state = _read_all(charter, ordered, ends)
             return _outcome(state, state.ends)
         earlier.append(state.passed)
         ends = dict(state.passed)
@@ -125,15 +126,29 @@ def spares(cutoff: Cutoff | None, seq: int) -> bool:
     return cutoff is None or (cutoff.id is not None and seq <= cutoff.seq)
 
 
-class _Book:
-    """The council's acts in the order in which they are read, and who ever said yes to what."""
+def _of_root_keys(charter: Charter, acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
+    """The acts of keys that the charter names, or that a change proposed by such a key would make an agency's."""
+    keys = {agency.key for agency in charter.agencies}
+    named = {
+        (entry.key, act.change.key if isinstance(act.change, Rekey) else act.change.agency.key)
+        for entry, act in acts
+        if isinstance(act, Propose) and isinstance(act.change, (Rekey, Admit))
+    }
+    while more := {new for by, new in named if by in keys and new not in keys}:
+        keys |= more
+    return [(entry, act) for entry, act in acts if entry.key in keys]
 
-    def __init__(self, acts: list[tuple[ActEntry, Act]]) -> None:
-        self.ordered = _in_order(acts)
-        self.changes = {entry.id: act.change for entry, act in self.ordered if isinstance(act, Propose)}
+
+class _Words:
+    """Who said yes to what, in whatever order, in acts that are not after a cutoff in force from the beginning."""
+
+    def __init__(self, ordered: list[tuple[ActEntry, Act]], ends: _Ends) -> None:
+        valid = [(entry, act) for entry, act in ordered
+                 if entry.key not in ends or spares(ends[entry.key][0], entry.seq)]  # fmt: skip
+        self.changes = {entry.id: act.change for entry, act in valid if isinstance(act, Propose)}
         self.yes: dict[EntryId, dict[PublicKey, tuple[int, int]]] = {}  # proposal -> key -> seqs of its first, last yes
         self.said: dict[PublicKey, set[EntryId]] = {}
-        for entry, act in self.ordered:
+        for entry, act in valid:
             proposal = entry.id if isinstance(act, Propose) else act.proposal if isinstance(act, Approve) else None
             if proposal in self.changes:
                 first, last = self.yes.setdefault(proposal, {}).get(entry.key, (entry.seq, entry.seq))
@@ -167,13 +182,14 @@ def _in_order(acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
     return sorted(known.values(), key=lambda item: (heights[item[0].id], item[0].id))
 
 
-def _read_all(charter: Charter, book: _Book, ends: _Ends) -> _State:
+def _read_all(charter: Charter, ordered: list[tuple[ActEntry, Act]], ends: _Ends) -> _State:
     members = {agency.name: agency for agency in charter.agencies}
     roots = {agency.key: agency for agency in charter.agencies}
     state = _State(members, roots, charter.threshold, dict(ends))
-    for entry, act in book.ordered:
+    words = _Words(ordered, ends)
+    for entry, act in ordered:
         item = _yes(state, entry, act)
-        if item is not None and item.passed is None and _agreed(state, book, item) and _possible(state, item.change):
+        if item is not None and item.passed is None and _agreed(state, words, item) and _possible(state, item.change):
             item.passed = entry.id
             _apply(state, item.change, entry.id)
     return state
@@ -195,37 +211,33 @@ def _yes(state: _State, entry: ActEntry, act: Act) -> _Open | None:
     return item
 
 
-def _agreed(state: _State, book: _Book, item: _Open) -> bool:
+def _agreed(state: _State, words: _Words, item: _Open) -> bool:
     """Whether enough members say yes, the agency concerned left out, and nobody's yes that others took back by word."""
     concerned = _concerned(item.change)
     yes = [
         (key, seq) for name, (key, seq) in item.yes.items() if name in state.members and name != concerned
     ]  # fmt: skip
-    return sum(not _disowned(state, book, item.id, key, seq) for key, seq in yes) >= state.threshold
+    return sum(not _disowned(state, words, item.id, key, seq) for key, seq in yes) >= state.threshold
 
 
-def _disowned(state: _State, book: _Book, proposal: EntryId, key: PublicKey, seq: int) -> bool:
+def _disowned(state: _State, words: _Words, proposal: EntryId, key: PublicKey, seq: int) -> bool:
     """Whether somebody who said yes to `proposal` beside `key` said later that `key`'s log ended before `seq`.
 
     That is: said yes to a change that would cut it there, and for which enough have spoken. So a key that was stolen
     cannot complete an old proposal with the voices of those who have since decided that it was stolen.
     """
-    for other, (_, last) in book.yes[proposal].items():
-        if other == key or not state.counts(other, last):
-            continue
-        for later in book.said[other] - {proposal}:
-            at = book.yes[later][other][1]
-            if at > last and state.counts(other, at):
-                cutoff = _cutoff_of(state, book.changes[later], key)
-                if cutoff is not None and not spares(cutoff, seq) and _supported(state, book, later):
+    for other, (_, last) in words.yes.get(proposal, {}).items():
+        for later in words.said[other] if other != key else ():
+            if words.yes[later][other][1] > last:
+                cutoff = _cutoff_of(state, later, words.changes[later], key)
+                if cutoff is not None and not spares(cutoff, seq) and _supported(state, words, later):
                     return True
     return False
 
 
-def _supported(state: _State, book: _Book, proposal: EntryId) -> bool:
-    concerned = _concerned(book.changes[proposal])
-    names = {state.roots[key].name for key, (first, _) in book.yes[proposal].items()
-             if key in state.roots and state.counts(key, first)}  # fmt: skip
+def _supported(state: _State, words: _Words, proposal: EntryId) -> bool:
+    concerned = _concerned(words.changes[proposal])
+    names = {state.roots[key].name for key in words.yes[proposal] if key in state.roots}
     return len(names - {concerned}) >= state.threshold
 
 
@@ -233,10 +245,14 @@ def _concerned(change: Change) -> str | None:
     return change.name if isinstance(change, (Rekey, Remove)) else None
 
 
-def _cutoff_of(state: _State, change: Change, key: PublicKey) -> Cutoff | None:
-    """Where `change` would end the log of root key `key`; None: not at all."""
-    agency = state.roots.get(key)
-    if agency is None or agency.name != _concerned(change):
+def _cutoff_of(state: _State, proposal: EntryId, change: Change, key: PublicKey) -> Cutoff | None:
+    """Where `change` ended the log of root key `key`, or would when it passed now; None: not at all."""
+    item = state.proposals.get(proposal)
+    if item is not None and item.passed is not None:
+        cut = state.passed.get(key)
+        return cut[0] if cut is not None and cut[1] == item.passed else None
+    member = state.members.get(_concerned(change) or "")
+    if member is None or member.key != key:
         return None
     if isinstance(change, Rekey):
         return Cutoff(key, change.seq, change.id)

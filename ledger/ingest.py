@@ -9,7 +9,7 @@ A frame is admitted in this order, and wholly or not at all:
    c. each row's shape, size, hash and canonical form; times do not go back;
    d. where the run overlaps what is held, the ids are the same;
    e. the signature on the run's last row: with the chain of hashes it proves every row before it;
-      Every ANCHOR-th entry of a log is held to its own signature too;
+      Acts and every ANCHOR-th entry of a log are held to their own signatures too;
 3. everything is written in one transaction.
 
 A run that fails (a) or (b) is **set aside**: nothing is wrong with it, it only comes too early, and sync brings
@@ -28,19 +28,20 @@ from itertools import pairwise
 from typing import TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
-from keys.signing import PublicKey, Signature, verify
+from keys.signing import PublicKey
 from ledger.authority import Authority, evaluate
 from ledger.council import ActEntry
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
+from ledger.measure import Measure, ceiling, endorsed
 from ledger.storage import Reader, Writer
-from protocol.acts import Cutoff
 from protocol.charter import Charter
 from protocol.codec import encode, pack, unpack_row
-from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, signed_bytes
+from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row
 from protocol.frame import Run, decode_frame
-from protocol.limits import ANCHOR, SEQ_MAX
+from protocol.limits import ANCHOR, ROOT_ENTRIES_MAX
 from protocol.merkle import append
 from protocol.message import Fork
+from protocol.reconcile import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class Admission:
         self.logs: dict[PublicKey, LogState] = {}
         self._charter = charter
         self._txn = txn
+        self._measure = Measure(charter.network_id, txn)
         arrival = txn.get("meta", b"arrival")
         self._arrival = U64.unpack(arrival)[0] if arrival else 0
         last = txn.last("numbers")
@@ -125,9 +127,10 @@ class Admission:
         self._write(plan)
         return plan.outcome
 
-    def finish(self) -> None:
-        """Write the counters; call it once, last."""
+    def finish(self) -> dict[PublicKey, Head]:
+        """Write the counters; call it once, last. Gives the heads of the logs that changed, as peers are told them."""
         self._txn.put("meta", b"arrival", U64.pack(self._arrival))
+        return {key: self._measure.head(log, self.authority) for key, log in self.logs.items()}
 
     # -- checks: nothing is written ---------------------------------------------------------------
 
@@ -149,13 +152,13 @@ class Admission:
 
     def _check_run(self, run: Run, plan: _Plan) -> None:
         log = plan.logs.get(run.key) or self.log(run.key)
-        if self._lacks_branch(log, run) and run.prev == self._held_id(log, run.seq - 1):
-            self._check_branch(run, log, plan)
+        if self._keeps_beyond(log, run):
+            self._check_beyond(run, log, plan)
             return
-        ceiling, beyond = self._ceiling(log)
-        limit = min(run.end, ceiling)
+        most, beyond = ceiling(log, self.authority)
+        limit = min(run.end, most)
         if run.seq > log.size:
-            plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= ceiling else "gap"))
+            plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= most else "gap"))
             return
         facts = self._read_rows(run, log)
         shared = min(limit, log.held)  # below it, both sides hold entries
@@ -169,29 +172,46 @@ class Admission:
         if limit <= log.size:
             return
         self._verify_run(run, facts, shared)
-        while log.size < limit < run.end and not self._is_own(run.key, facts[limit - 1 - run.seq]):
+        while log.size < limit < run.end and not self._measure.is_own(run.key, facts[limit - 1 - run.seq]):
             limit -= 1  # so that what counts can be sent on
         if limit > log.size:
             self._plan_rows(run, facts[: limit - run.seq], log, plan)
 
-    def _check_branch(self, run: Run, log: LogState, plan: _Plan) -> None:
-        """A run across the fork of a log of which a cutoff endorses a branch: taken, since it may be that branch."""
-        facts = self._read_rows(run, replace(log, id=self._held_id(log, log.held - 1)))
-        known = 0
-        while known < len(facts) and self._held_id(log, run.seq + known) == facts[known].id:
-            known += 1
-        if log.forked_at is not None and run.seq + known < log.forked_at:
+    def _keeps_beyond(self, log: LogState, run: Run) -> bool:
+        """Whether entries beyond what counts are kept: a branch that may be the endorsed one, and a root key's."""
+        wanted = self.authority.is_root(log.key) and self.authority.cutoff(log.key) is not None
+        if log.forked_at is not None and run.end > log.forked_at:
+            wanted = wanted or self._measure.lacks_branch(log, self.authority)
+        return wanted and run.seq <= log.held and run.prev == self._measure.held_id(log, run.seq - 1)
+
+    def _check_beyond(self, run: Run, log: LogState, plan: _Plan) -> None:
+        """Keep what joins what is held; what counts of the log is measured when it is written."""
+        facts = self._read_rows(run, replace(log, id=self._measure.held_id(log, log.held - 1)))
+        first = run.seq
+        while first < run.end and self._measure.held_id(log, first) == facts[first - run.seq].id:
+            first += 1
+        settled = log.held if log.forked_at is None else min(log.held, log.forked_at)
+        if first < min(settled, run.end):
             self._check_divergence(run, facts, log, plan)
             return
-        plan.outcome.duplicates += known
-        if known < len(facts):
-            self._verify_run(run, facts, run.seq + known)
-            first, rows = run.seq + known, list(run.rows[known:])
+        plan.outcome.duplicates += first - run.seq
+        end, beyond = run.end, "void"
+        if self.authority.is_root(log.key):
+            end = min(end, ROOT_ENTRIES_MAX)
+        if log.forked_at is not None and not self._measure.lacks_branch(log, self.authority):
+            end, beyond = min(end, log.forked_at), "forked"
+        while first < end < run.end and not self._measure.is_own(run.key, facts[end - 1 - run.seq]):
+            end -= 1
+        if end < run.end:
+            plan.outcome.set_aside.append(SetAside(run.key, max(first, end), beyond))
+        if first < end:
+            self._verify_run(run, facts, first)
+            fresh = slice(first - run.seq, end - run.seq)
             plan.outcome.branches += first < log.held
-            plan.rows.append((log, first, rows, facts[known:]))
+            plan.rows.append((log, first, list(run.rows[fresh]), facts[fresh]))
             plan.branches.append((log, first))
-            plan.logs[run.key] = replace(log, held=first + len(rows), time_ms=facts[-1].time_ms)
-            plan.outcome.new.append(Stretch(run.key, first, len(rows)))
+            plan.logs[run.key] = replace(log, held=end, time_ms=facts[end - 1 - run.seq].time_ms)
+            plan.outcome.new.append(Stretch(run.key, first, end - first))
 
     def _read_rows(self, run: Run, log: LogState) -> list[Facts]:
         facts: list[Facts] = []
@@ -211,12 +231,16 @@ class Admission:
         return facts
 
     def _verify_run(self, run: Run, facts: list[Facts], first: int) -> None:
-        """Check the signature on the last row, and on every ANCHOR-th entry from `first` on."""
-        anchors = range(first + -(first + 1) % ANCHOR, run.end - 1, ANCHOR)
-        if self._is_own(run.key, facts[-1]) and all(self._is_own(run.key, facts[seq - run.seq]) for seq in anchors):
+        """Check the signatures on the last row, on acts, and on every ANCHOR-th entry, from `first` on."""
+        proving = [
+            fact
+            for seq, fact in enumerate(facts[first - run.seq :], first)
+            if fact.kind == "act" or (seq + 1) % ANCHOR == 0 or seq == run.end - 1
+        ]
+        if all(self._measure.is_own(run.key, fact) for fact in proving):
             return
         for offset, fact in enumerate(facts):  # name the first entry that its author did not sign
-            if not self._is_own(run.key, fact):
+            if not self._measure.is_own(run.key, fact):
                 raise AdmissionError(
                     "signature",
                     f"the signature of entry {run.seq + offset} of log {_short(run.key)} does not verify:"
@@ -263,7 +287,7 @@ class Admission:
             found = self._check_fork(Fork(first[0], second[0], first[1:], second[1:]))
             if plan.rows or plan.acts:
                 plan.outcome.set_aside += [SetAside(stretch.key, stretch.first, "gap") for stretch in plan.outcome.new]
-                plan.rows, plan.acts, plan.outcome.new = [], [], []
+                plan.rows, plan.acts, plan.branches, plan.outcome.new = [], [], [], []
             plan.logs, plan.fork = dict(found.logs), found.fork
             plan.outcome.forks = found.outcome.forks
             return
@@ -275,66 +299,28 @@ class Admission:
             raise FormatError("a fork proof is two different entries of one key and seq, in ascending order of id")
         if self.authority.of(key) is None:
             return _Plan(outcome=Outcome(set_aside=[SetAside(key, seq, "uncertified")]))
-        if not all(self._is_signed(key, *side[-1]) for side in fork.sides):
+        if not all(self._measure.is_signed(key, *side[-1]) for side in fork.sides):
             raise AdmissionError(
                 "signature", f"the proof that log {_short(key)} forks at {seq} holds a signature that fails"
             )
         log = self.log(key)
         if log.forked_at is not None and log.forked_at <= seq:
             return _Plan(outcome=Outcome(duplicates=1))
-        plan = _Plan(logs={key: self._measured(replace(log, forked_at=seq), self.authority)}, fork=(key, seq, fork))
+        log = self._measure.counting(replace(log, forked_at=seq), self.authority)
+        plan = _Plan(logs={key: log}, fork=(key, seq, fork))
         plan.outcome.forks.append((key, seq))
         return plan
 
-    # -- what counts ------------------------------------------------------------------------------
-
-    def _ceiling(self, log: LogState) -> tuple[int, str]:
-        """How many entries of a log may count, and what becomes of the rest: "forked" or "void"."""
-        end = _end_of(self.authority.cutoff(log.key))
-        if log.forked_at is None or end <= log.forked_at:
-            return end, "void"
-        return max(log.size, log.forked_at) if self._endorsed(log) else log.forked_at, "forked"
-
-    def _endorsed(self, log: LogState) -> bool:
-        """Whether the cutoff lies on a branch of the fork, which counts up to there once it is held whole."""
-        cutoff = self.authority.cutoff(log.key)
-        return cutoff is not None and log.forked_at is not None and _end_of(cutoff) > log.forked_at
-
-    def _lacks_branch(self, log: LogState, run: Run) -> bool:
-        """Whether `run` reaches beyond the fork of a log of which a cutoff endorses a branch that is not held whole."""
-        cutoff = self.authority.cutoff(log.key)
-        if not self._endorsed(log) or cutoff is None or log.forked_at is None or run.end <= log.forked_at:
-            return False
-        return run.seq <= log.held and self._held_id(log, cutoff.seq) != cutoff.id
-
-    def _measured(self, log: LogState, authority: Authority) -> LogState:
-        """The log with its size as `authority` and its fork allow. Cost: O(size) hashes where that changes it."""
-        cutoff = authority.cutoff(log.key)
-        size = 0 if authority.of(log.key) is None else min(log.held, _end_of(cutoff))
-        if log.forked_at is not None and size > log.forked_at:
-            whole = cutoff is not None and size == _end_of(cutoff) and self._held_id(log, size - 1) == cutoff.id
-            size = size if whole else log.forked_at
-        while 0 < size < log.held and not self._is_own(log.key, self._fact_at(log, size - 1)):
-            size -= 1  # back to an entry that can be sent on
-        if size == log.size:
-            return log
-        ids = [raw[:32] for _, raw in self._rows(log, 0, size)]
-        return replace(log, size=size, id=EntryId(ids[-1]) if ids else None, peaks=tuple(append((), 0, ids)))
+    # -- signatures -------------------------------------------------------------------------------
 
     def _up_to_own(self, key: PublicKey, chain: Iterable[Facts]) -> tuple[tuple[bytes, bytes], ...]:
         """Headers and signatures from the start of a chain to the first that proves it, within ANCHOR entries."""
         side: list[tuple[bytes, bytes]] = []
         for fact in chain:
             side.append((fact.header, bytes(fact.signature)))
-            if self._is_own(key, fact):
+            if self._measure.is_own(key, fact):
                 break
         return tuple(side)
-
-    def _is_own(self, key: PublicKey, fact: Facts) -> bool:
-        return self._is_signed(key, fact.header, fact.signature)
-
-    def _is_signed(self, key: PublicKey, header: bytes, signature: bytes) -> bool:
-        return verify(key, signed_bytes(self._charter.network_id, header), Signature(signature))
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -357,24 +343,13 @@ class Admission:
         for planned, first, _, facts in plan.rows:
             if planned.key == log.key and first <= seq < first + len(facts):
                 return facts[seq - first].id
-        return self._held_id(log, seq)
-
-    def _held_id(self, log: LogState, seq: int) -> EntryId | None:
-        raw = self._txn.get("rows", PLACE.pack(log.number, seq)) if seq >= 0 else None
-        return None if raw is None else EntryId(raw[:32])
-
-    def _fact_at(self, log: LogState, seq: int) -> Facts:
-        raw = self._txn.get("rows", PLACE.pack(log.number, seq)) or b""
-        return read_row(raw[32:], log.key, seq, self._held_id(log, seq - 1))
+        return self._measure.held_id(log, seq)
 
     def _facts_at(self, log: LogState, seq: int, plan: _Plan) -> Facts:
         for planned, first, _, facts in plan.rows:
             if planned.key == log.key and first <= seq < first + len(facts):
                 return facts[seq - first]
-        return self._fact_at(log, seq)
-
-    def _rows(self, log: LogState, first: int, stop: int) -> Iterable[tuple[bytes, bytes]]:
-        return self._txn.scan("rows", PLACE.pack(log.number, first), PLACE.pack(log.number, stop))
+        return self._measure.fact_at(log, seq)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -403,9 +378,12 @@ class Admission:
     def _renew_authority(self, again: Sequence[PublicKey]) -> None:
         """Evaluate the acts and measure the logs that they speak of, until nothing moves.
 
-        again: logs whose own acts may count otherwise now. It ends because a log moves only by acts of a higher rank.
+        again: logs whose own acts may count otherwise now. A log moves only by acts of a higher rank, except that a
+        branch of a root key's log may hold a yes that undoes what endorsed it: then it is left out, so this ends.
         """
         moved = list(again)
+        grown: set[PublicKey] = set()
+        undone: set[PublicKey] = set()
         while True:
             for key in moved:
                 self.acts = [act for act in self.acts if act.key != key]
@@ -416,7 +394,11 @@ class Admission:
                 if self._txn.get("logs", key) is None:
                     continue
                 log = self._restored(self.log(key))
-                measured = self._measured(log, self.authority)
+                measured = self._measure.counting(log, self.authority, endorse=key not in undone)
+                if measured.size < log.size and key in grown:
+                    undone.add(key)
+                elif measured.size > log.size:
+                    grown.add(key)
                 self.logs[key] = measured
                 if measured != log:
                     self._txn.put("logs", key, measured.encode())
@@ -441,11 +423,11 @@ class Admission:
     def _restored(self, log: LogState) -> LogState:
         """The log with the branch that its cutoff endorses, where that is kept whole beside it."""
         cutoff = self.authority.cutoff(log.key)
-        if not self._endorsed(log) or cutoff is None or log.forked_at is None:
+        if cutoff is None or not endorsed(log, self.authority):
             return log
         aside: list[bytes] = []
         known, seq = cutoff.id, cutoff.seq
-        while self._held_id(log, seq) != known:
+        while self._measure.held_id(log, seq) != known:
             raw = self._txn.get("branches", known or b"\x00")
             if raw is None:
                 return log
@@ -467,8 +449,8 @@ class Admission:
     def _make_way(self, log: LogState, first: int) -> None:
         """Put the rows of a branch from `first` on beside the log, where `Ledger.entry` still finds them."""
         txn = self._txn
-        places = [(place, raw) for place, raw in self._rows(log, first, log.held)]
-        prev = self._held_id(log, first - 1) or b""
+        places = [(place, raw) for place, raw in self._measure.rows(log, first, log.held)]
+        prev = self._measure.held_id(log, first - 1) or b""
         for place, raw in places:
             txn.put("branches", raw[:32], pack([place, prev, raw[32:]]))
             txn.delete("rows", place)
@@ -506,11 +488,6 @@ def _acts_of(reader: Reader, log: LogState) -> list[ActEntry]:
         known = tuple(EntryId(ref) for ref in cast("list[bytes]", refs))
         acts.append(ActEntry(EntryId(raw[:32]), log.key, seq, known, body if isinstance(body, bytes) else None))
     return acts
-
-
-def _end_of(cutoff: Cutoff | None) -> int:
-    """How many entries a cutoff leaves."""
-    return SEQ_MAX + 1 if cutoff is None else 0 if cutoff.id is None else cutoff.seq + 1
 
 
 def _changed(before: Authority, after: Authority) -> list[PublicKey]:

@@ -11,7 +11,7 @@ thread, never acts on what is not durable. Reading is safe from the owner's thre
 Memory: the heads and root leaves, about 700 bytes a log, and the acts; nothing grows with the entries.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import cast
@@ -22,6 +22,7 @@ from ledger.authority import Authority, evaluate
 from ledger.council import ActEntry
 from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts
 from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
+from ledger.measure import Measure
 from ledger.storage import Reader, Storage
 from protocol.body import parse_address
 from protocol.charter import Charter, decode_charter_file, verify_charter
@@ -31,7 +32,7 @@ from protocol.frame import Run
 from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, MESSAGE_BYTES_MAX
 from protocol.merkle import root, tree_root
 from protocol.message import Fork, read_fork
-from protocol.reconcile import HeadIndex
+from protocol.reconcile import Head, HeadIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class CommitResult:
 
     outcomes: tuple[Outcome, ...]
     logs: tuple[LogState, ...]  # those that changed
+    heads: Mapping[PublicKey, Head]  # of them, as peers are told
     authority: Authority
     acts: tuple[ActEntry, ...]
 
@@ -85,21 +87,25 @@ def load(storage: Storage) -> "Ledger":
         charter = verify_charter(decode_charter_file(charter_file))
         acts = tuple(read_acts(txn))
         logs = [decode_log(key, raw) for key, raw in txn.scan("logs")]
-    return Ledger(storage, charter_file, charter, acts, logs)
+        authority = evaluate(charter, acts)
+        measure = Measure(charter.network_id, txn)
+        heads = [measure.head(log, authority) for log in logs]
+    return Ledger(storage, charter_file, charter, acts, authority, logs, heads)
 
 
 class Ledger:
     """One node's ledger. See the module for who may call what."""
 
     def __init__(
-        self, storage: Storage, charter_file: bytes, charter: Charter, acts: tuple[ActEntry, ...], logs: list[LogState]
-    ) -> None:
+        self, storage: Storage, charter_file: bytes, charter: Charter, acts: tuple[ActEntry, ...], authority: Authority,
+        logs: Sequence[LogState], heads: Iterable[Head],
+    ) -> None:  # fmt: skip
         self.storage = storage
         self.charter_file = charter_file
         self.charter = charter
         self.network_id: NetworkId = charter.network_id
-        self.authority = evaluate(charter, acts)
-        self.heads = HeadIndex(log.head for log in logs if _is_told(log, self.authority))
+        self.authority = authority
+        self.heads = HeadIndex(head for head in heads if _is_told(head, authority))
         self._acts = acts
         self._leaves = {log.key: _leaf(log) for log in logs if log.size}
         self._cuts = {log.key: log.size for log in logs if _is_cut(log)}
@@ -115,8 +121,8 @@ class Ledger:
         with self.storage.write() as txn:
             admission = Admission(self.charter, self.authority, self._acts, txn)
             outcomes = tuple(admission.admit(item) for item in items)
-            admission.finish()
-        return CommitResult(outcomes, tuple(admission.logs.values()), admission.authority, tuple(admission.acts))
+            heads = admission.finish()
+        return CommitResult(outcomes, tuple(admission.logs.values()), heads, admission.authority, tuple(admission.acts))
 
     def commit_whole(self, items: Iterator[Item]) -> CommitResult:
         """Like `commit`, but the first refusal undoes everything and is raised: for bundles. Memory is bounded."""
@@ -132,8 +138,9 @@ class Ledger:
                 outcome.set_aside += found.set_aside
                 outcome.diverged += found.diverged
                 outcome.forks += found.forks
-            admission.finish()
-        return CommitResult((outcome,), tuple(admission.logs.values()), admission.authority, tuple(admission.acts))
+            heads = admission.finish()
+        logs = tuple(admission.logs.values())
+        return CommitResult((outcome,), logs, heads, admission.authority, tuple(admission.acts))
 
     def apply(self, result: CommitResult) -> None:
         """Move on to what `result` made durable. O(logs that changed)."""
@@ -141,9 +148,11 @@ class Ledger:
         self._acts = result.acts
         cuts = self._cuts
         for log in result.logs:
-            self.entries += log.size - self.heads.get(log.key).size
-            if _is_told(log, self.authority):
-                self.heads.put(log.head)
+            before = cuts[log.key] if log.key in cuts else self.heads.get(log.key).size
+            self.entries += log.size - before
+            head = result.heads[log.key]
+            if _is_told(head, self.authority):
+                self.heads.put(head)
             else:
                 self.heads.drop(log.key)
             if _is_cut(log):
@@ -253,7 +262,8 @@ class Ledger:
             if raw is None:
                 return None
             log = decode_log(key, raw)
-            stop = min(stop, log.size)
+            told = min(self.heads.get(key).size, log.held) if self.authority.is_root(key) else 0
+            stop = min(stop, max(log.size, told))
             if not 0 <= first < stop:
                 return None
             prev = _id_before(txn, log.number, first)
@@ -337,9 +347,9 @@ class Ledger:
         return found
 
 
-def _is_told(log: LogState, authority: Authority) -> bool:
+def _is_told(head: Head, authority: Authority) -> bool:
     """Whether peers hear of a log: nodes that hold none of it, and nodes where nothing of it counts, must agree."""
-    return authority.of(log.key) is not None and (log.size > 0 or log.forked_at is not None)
+    return authority.of(head.key) is not None and (head.size > 0 or head.forked)
 
 
 def _is_cut(log: LogState) -> bool:

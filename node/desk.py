@@ -19,6 +19,7 @@ from node.clock import wall_ms
 from protocol.body import parse_record
 from protocol.codec import Value
 from protocol.entry import Entry, entry_id
+from protocol.limits import SEQ_MAX
 
 LIMIT_MAX: Final = 1000
 HISTORY_MAX: Final = 20_000  # steps of one record that are shown
@@ -182,9 +183,8 @@ class Desk:
         query, authors = self._query(request)
         after = request.get("after")
         cursor = self._projection.cursor()  # before asking: what comes meanwhile is found again, not missed
-        hits = self._projection.find(
-            query, _limit(request, 50), now_ms=wall_ms(), authors=authors, after=after if type(after) is int else -1
-        )
+        since = after if type(after) is int and -1 <= after <= SEQ_MAX else -1
+        hits = self._projection.find(query, _limit(request, 50), now_ms=wall_ms(), authors=authors, after=since)
         rows: list[Value] = []
         rows += [view for hit in hits if (view := self._hit_view(hit)) is not None]
         return {"format": 1, "hits": rows, "not_heard": self._absent(), "cursor": cursor}
@@ -366,7 +366,7 @@ def _text(request: Mapping[str, Value], name: str) -> str:
 
 def _number(request: Mapping[str, Value], name: str) -> int:
     value = request.get(name, 0)
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= SEQ_MAX:  # more than SQLite can compare with, at 2^63
         raise UsageError(f"{name} must be a whole number")
     return value
 

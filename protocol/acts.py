@@ -2,7 +2,7 @@
 
 | act       | fields beside "act"                                                                       |
 |-----------|-------------------------------------------------------------------------------------------|
-| `certify` | agency, name, rank, roles, subject, unit                                                  |
+| `certify` | agency, consent, name, rank, roles, subject, unit                                         |
 | `revoke`  | id, reason, seq, subject                                                                  |
 | `unit`    | regions, title, unit                                                                      |
 | `propose` | change: one of {"admit": {key, name, title}}, {"rekey": {id, key, name, seq}},            |
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
 from keys.errors import FormatError
-from keys.signing import PublicKey
+from keys.signing import PublicKey, Signature
 from protocol.card import ROLES
 from protocol.charter import Agency
 from protocol.codec import Value, decode
@@ -37,6 +37,7 @@ class Certify:
     agency: str
     unit: str  # "" for none
     roles: tuple[str, ...]  # ascending
+    consent: Signature | None = None  # the subject's own, to being of that agency; from its card
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ def encode_act(act: Act) -> bytes:
     match act:
         case Certify():
             value = {
-                "act": "certify", "agency": act.agency, "name": act.name, "rank": act.rank, "roles": act.roles,
-                "subject": act.subject, "unit": act.unit,
+                "act": "certify", "agency": act.agency, "consent": act.consent, "name": act.name, "rank": act.rank,
+                "roles": act.roles, "subject": act.subject, "unit": act.unit,
             }  # fmt: skip
         case Revoke():
             value = {"act": "revoke", "id": act.id, "reason": act.reason, "seq": act.seq, "subject": act.subject}
@@ -165,13 +166,14 @@ def parse_act(body: bytes) -> Act:
 
 
 def _certify(fields: dict[str, Value]) -> Certify:
-    exactly(fields, ("act", "agency", "name", "rank", "roles", "subject", "unit"), "a certificate")
+    exactly(fields, ("act", "agency", "consent", "name", "rank", "roles", "subject", "unit"), "a certificate")
     roles = texts(fields, "roles", most=ROLES_MAX, ascending=True)
     for role in roles:
         one_of({"roles": role}, "roles", ROLES)
     return Certify(
         public_key(fields, "subject"), one_of(fields, "rank", CERTIFIED_RANKS), text(fields, "name"),
         code(fields, "agency"), code(fields, "unit", empty=True), roles,
+        None if fields["consent"] is None else Signature(fixed_bytes(fields, "consent", 64)),
     )  # fmt: skip
 
 

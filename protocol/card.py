@@ -1,23 +1,26 @@
 """The card: the public half of a key and whose it is, signed by the key itself (SPEC.md 4.2).
 
-    card = {"addresses", "agency", "key", "name", "rank", "roles", "unit", "version"}
+    card = {"addresses", "agency", "consent", "key", "name", "rank", "roles", "unit", "version"}
     signature = Ed25519(key, "hamkor/card/1" 00 card)
+    consent = Ed25519(key, "hamkor/consent/1" 00 agency)
 
 Whoever makes a key hands its card to the agency that certifies it. The signature proves only that the card's
-maker holds the key; the certificate is what counts.
+maker holds the key; the certificate is what counts. The consent goes into the certificate: no other agency can
+certify the key as its own against its holder's will.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keys.errors import AdmissionError, FormatError
-from keys.signing import PublicKey, SigningKey, verify
+from keys.signing import PublicKey, Signature, SigningKey, verify
 from protocol.codec import Value, encode
 from protocol.container import pack_file, unpack_file
 from protocol.limits import ADDRESS_BYTES_MAX, ADDRESSES_MAX, CARD_BYTES_MAX, ROLES_MAX
 from protocol.shape import code, exactly, fixed_bytes, mapping, number, one_of, public_key, text, texts, written
 
 CONTEXT: Final = b"hamkor/card/1\x00"
+CONSENT: Final = b"hamkor/consent/1\x00"
 CARD_RANKS: Final = ("agency", "admin", "node", "officer")
 ROLES: Final = ("admin", "auditor", "coordinator", "officer")
 
@@ -33,12 +36,13 @@ class Card:
     unit: str = ""
     roles: tuple[str, ...] = ()  # ascending
     addresses: tuple[str, ...] = ()  # of a node
+    consent: Signature = field(default=Signature(b""), compare=False)  # 64 bytes, made when the card is signed
 
     def value(self) -> dict[str, object]:
         """The map that is signed, and stands in the file."""
         return {
-            "addresses": self.addresses, "agency": self.agency, "key": self.key, "name": self.name,
-            "rank": self.rank, "roles": self.roles, "unit": self.unit, "version": 1,
+            "addresses": self.addresses, "agency": self.agency, "consent": self.consent, "key": self.key,
+            "name": self.name, "rank": self.rank, "roles": self.roles, "unit": self.unit, "version": 1,
         }  # fmt: skip
 
 
@@ -46,6 +50,7 @@ def encode_card_file(card: Card, signer: SigningKey) -> bytes:
     """The card file, signed. Raises FormatError when a field breaks a rule or the key is not the card's."""
     if signer.public != card.key:
         raise FormatError("a card is signed by the key that it is of")
+    card = replace(card, consent=signer.sign(consent_bytes(card.agency)))
     content = written(card.value(), lambda raw: raw)
     raw = pack_file("card", {"card": card.value(), "signature": signer.sign(CONTEXT + content)})
     decode_card_file(raw)
@@ -59,11 +64,18 @@ def decode_card_file(raw: bytes) -> Card:
     card = _parse(mapping(outer["card"], "a card"))
     if not verify(card.key, CONTEXT + encode(outer["card"]), fixed_bytes(outer, "signature", 64)):
         raise AdmissionError("signature", f"the signature on the card of {card.name} does not verify; ask for it again")
+    if not verify(card.key, consent_bytes(card.agency), card.consent):
+        raise AdmissionError("signature", f"the consent on the card of {card.name} does not verify; ask for it again")
     return card
 
 
+def consent_bytes(agency: str) -> bytes:
+    """What a key signs to say that it is of that agency."""
+    return CONSENT + agency.encode("utf-8", "replace")
+
+
 def _parse(fields: dict[str, Value]) -> Card:
-    exactly(fields, ("addresses", "agency", "key", "name", "rank", "roles", "unit", "version"), "a card")
+    exactly(fields, ("addresses", "agency", "consent", "key", "name", "rank", "roles", "unit", "version"), "a card")
     number(fields, "version", 1, 1)
     roles = texts(fields, "roles", most=ROLES_MAX, ascending=True)
     for role in roles:
@@ -72,4 +84,5 @@ def _parse(fields: dict[str, Value]) -> Card:
         one_of(fields, "rank", CARD_RANKS), public_key(fields, "key"), text(fields, "name"), code(fields, "agency"),
         code(fields, "unit", empty=True), roles,
         texts(fields, "addresses", most=ADDRESSES_MAX, bytes_max=ADDRESS_BYTES_MAX),
+        Signature(fixed_bytes(fields, "consent", 64)),
     )  # fmt: skip

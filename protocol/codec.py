@@ -54,7 +54,7 @@ def _sorted_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
             raise FormatError("a map key is not text; expected text keys only")
         raw = key.encode()
         if index and raw <= last:
-            raise FormatError(f"map key {key!r} is out of order or repeated; expected ascending UTF-8 bytes")
+            raise FormatError(f"map key {key[:24]!r} is out of order or repeated; expected ascending UTF-8 bytes")
         last = raw
     return dict(pairs)
 

@@ -13,6 +13,7 @@ REFS_MAX: Final = 32  # ids an entry builds on: a record with more open heads is
 KIND_BYTES_MAX: Final = 24  # a kind is a short ASCII word
 BODY_BYTES_MAX: Final = 256 * 1024  # one entry's body; larger things are attachments
 ANCHOR: Final = 128  # an entry whose seq + 1 this divides is signed by itself: bounds what a proof of a fork must hold
+ROOT_ENTRIES_MAX: Final = 65_536  # entries in a root key's log: they are held even where they are void
 HEADER_BYTES_MAX: Final = 2048  # 32 refs and every other field at its largest: about 1,330
 TIME_MS_MAX: Final = 2**53 - 1  # whole numbers every language and JSON reader keeps exactly
 SEQ_MAX: Final = 2**53 - 1  # the same reason

@@ -37,7 +37,7 @@ from protocol.acts import (
 from protocol.body import encode_address, encode_record, encode_step
 from protocol.bundle import BundleWriter
 from protocol.card import CONTEXT as CARD_CONTEXT
-from protocol.card import Card, encode_card_file
+from protocol.card import Card, consent_bytes, decode_card_file, encode_card_file
 from protocol.charter import CONTEXT as CHARTER_CONTEXT
 from protocol.charter import Agency, SignedCharter, draft_charter, encode_charter_file, sign_charter
 from protocol.codec import decode, encode, pack, unpack_row
@@ -643,14 +643,18 @@ def cards() -> tuple[str, list[Case], list[Case]]:
     valid: list[Case] = []
     for name, card, key in (("node", node, NODE), ("officer", officer, OFFICER), ("agency", CARDS[0], ROOTS["mia"])):
         raw = encode_card_file(card, key)
-        valid.append({"name": name, "hex": raw.hex(), "value": plain(in_order(card.value()))})
+        valid.append({"name": name, "hex": raw.hex(), "value": plain(in_order(decode_card_file(raw).value()))})
 
     def refile(signer: SigningKey = OFFICER, **fields: object) -> bytes:
-        value = officer.value() | fields
+        value = officer.value() | {"consent": OFFICER.sign(consent_bytes("mia"))} | fields
         return pack_file("card", {"card": value, "signature": signer.sign(CARD_CONTEXT + encode(value))})
 
     refused = [
         bad("signed by another key", refile(NODE), "the card's own key signs", error="admission"),
+        bad(
+            "consent to another agency", refile(consent=OFFICER.sign(consent_bytes("scc"))),
+            "signed to be of mia", error="admission",
+        ),
         bad("rank king", refile(rank="king"), "agency, admin, node or officer"),
         bad("no name", refile(name=""), "1 to 200 bytes"),
         bad("no agency", refile(agency=""), "1 to 24 of a-z, 0-9 and -"),
@@ -671,7 +675,8 @@ def acts() -> tuple[str, list[Case], list[Case]]:
     ends = [Cutoff(OFFICER.public, 0, None), Cutoff(NODE.public, 7, known)]
     cutoffs = tuple(sorted(ends, key=lambda cutoff: cutoff.key))
     good: dict[str, Act] = {
-        "certify officer": Certify(OFFICER.public, "officer", "A. Karimov", "mia", "imt-4", ("coordinator", "officer")),
+        "certify officer": Certify(OFFICER.public, "officer", "A. Karimov", "mia", "imt-4", ("coordinator", "officer"),
+                                   OFFICER.sign(consent_bytes("mia"))),
         "certify node": Certify(NODE.public, "node", "term-1", "mia", "", ()),
         "revoke from entry 8 on": Revoke(OFFICER.public, 7, known, "laptop stolen"),
         "revoke all": Revoke(OFFICER.public, 0, None, ""),

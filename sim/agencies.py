@@ -138,7 +138,7 @@ class Agencies:
         self._ask(where, signer, Revoke(cutoff.key, cutoff.seq, cutoff.id, "left"))
 
     def _cutoff(self, machine: Machine, key: PublicKey, floor: int = 0) -> Cutoff:
-        """What the machine holds of a log, or less of it, at least `floor` entries. Endorses a branch, where it forks."""
+        """What the machine holds of a log, or less, at least `floor` entries. Endorses a branch, where it forks."""
         rng, log = self._stage.rng, machine.ledger.log(key)
         if log is None or log.held <= floor or (floor == 0 and rng.randrange(8) == 0):
             held = machine.ledger.ids_at(key, [floor - 1]) if floor else []
@@ -178,7 +178,7 @@ class Agencies:
                     return None
                 keys = [council.members[name].key, self._admins[name].public]
                 keys += [key for key, whose in self._writers.agency.items() if whose == name]
-                named = sorted(key for key in set(keys) if rng.randrange(4))
+                named = [key for key in sorted(set(keys)) if rng.randrange(4)]
                 return Remove(name, tuple(self._cutoff(desk, key) for key in named))
             case _:
                 return self._new_root(desk, proposer)
@@ -245,6 +245,8 @@ class Agencies:
         chosen: list[Draft] = [("act", encode_act(act), ()) for act in acts]
         before = head.size if rng.randrange(3) else rng.randint(size, head.size)
         last = where.ledger.ids_at(root.public, [before - 1])
+        if not last:
+            return
         run = self._writers.sign(where, root, Place(root.public, before, last[0][1]), chosen)
         self._writers.hand_in_signed(where, run)
 

@@ -71,7 +71,7 @@ class Liar:
                 raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
                 return kind, [bytes(raw[: rng.randrange(len(raw))] if rng.randrange(2) else raw)]
             case "replay" | "reorder":  # true entries, again and again, or those that come later first
-                return kind, [encode_message(Frame(number, frame)) for frame in self._true(source, kind == "reorder")]
+                return kind, [encode_message(Frame(number, frame)) for frame in self._true(source, late=kind == "reorder")]
             case "withhold":  # what it promises is there, and it never sends it
                 return kind, [encode_message(Have(tuple(islice(source.ledger.heads, 16))))]
             case "flood":
@@ -86,7 +86,7 @@ class Liar:
         claims: tuple[Message, ...] = (
             Hello(machine.ledger.network_id, rng.randbytes(32), rng.randrange(10**9)),
             Have((Head(self._victim(machine), rng.randint(1, 10**6), self._id()),)),
-            Have((Head(self._victim(machine), rng.randint(1, 9), self._id(), True),)),
+            Have((Head(self._victim(machine), rng.randint(1, 9), self._id(), forked=True),)),
             Want(((self._victim(machine), rng.randrange(9), 10**9),)),
             Ids(self._victim(machine), ((rng.randrange(9), self._id()),)),
             Fork((rng.randbytes(120), rng.randbytes(64)), (rng.randbytes(120), rng.randbytes(64))),
@@ -94,7 +94,7 @@ class Liar:
         )
         return rng.choice(claims)
 
-    def _true(self, source: Machine, late: bool) -> list[bytes]:
+    def _true(self, source: Machine, *, late: bool) -> list[bytes]:
         """Frames of what another machine holds: two logs from the start, or the end of each before its beginning."""
         frames = []
         for _ in range(2):

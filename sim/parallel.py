@@ -18,6 +18,7 @@ from typing import Final
 from sim.scenario import Case, Outcome, run_case
 
 Work = Callable[[Case], Outcome]
+STARTS_WITHIN_S: Final = 60.0  # a process, before the time of its first case begins
 _TOLD_MAX: Final = 300  # characters of an exception
 
 
@@ -39,9 +40,9 @@ class Done:
 @dataclass(slots=True)
 class _Worker:
     process: SpawnProcess
-    pipe: "Connection[Case, tuple[Outcome | None, str]]"
+    pipe: "Connection[Case, tuple[Outcome | None, str] | None]"
     case: Case
-    since: float
+    since: float  # when its time began, by perf_counter
 
 
 def many(cases: Sequence[Case], jobs: int, limit_s: float, work: Work = run_case) -> Iterator[Done]:
@@ -80,7 +81,7 @@ def _start(case: Case, work: Work) -> _Worker:
     process.start()
     theirs.close()
     ours.send(case)
-    return _Worker(process, ours, case, perf_counter())
+    return _Worker(process, ours, case, perf_counter() + STARTS_WITHIN_S)
 
 
 def _end(worker: _Worker) -> None:
@@ -91,10 +92,14 @@ def _end(worker: _Worker) -> None:
 
 def _result(worker: _Worker, limit_s: float, *, ready: bool) -> Done | None:
     """What a worker has to say, if anything; a dead worker's pipe is ready, and at its end."""
-    seconds = perf_counter() - worker.since
+    seconds = max(0.0, perf_counter() - worker.since)
     if ready:
         try:
-            outcome, failure = worker.pipe.recv()
+            answer = worker.pipe.recv()
+            if answer is None:  # it has started
+                worker.since = perf_counter()
+                return None
+            outcome, failure = answer
         except (EOFError, ConnectionError):
             worker.process.join()
             outcome, failure = None, f"its process died (exit status {worker.process.exitcode})"
@@ -104,9 +109,10 @@ def _result(worker: _Worker, limit_s: float, *, ready: bool) -> Done | None:
     return None
 
 
-def _serve(pipe: "Connection[tuple[Outcome | None, str], Case]", work: Work) -> None:
+def _serve(pipe: "Connection[tuple[Outcome | None, str] | None, Case]", work: Work) -> None:
     """A worker: plays what comes until the parent is gone. Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe.send(None)
     while True:
         try:
             case = pipe.recv()

@@ -8,7 +8,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from random import Random
+from traceback import extract_tb
 from typing import Any, Final
 
 from keys.errors import UsageError
@@ -86,10 +88,10 @@ def draw_weather(seed: int, nodes: int) -> Weather:
         commit_ms=rng.choice((1, 3, 30)),
         officers=rng.choice((1, 1, 2)),
         write_every_s=max(1, rng.choice((60, 120, 240)) * nodes // 12),
-        crash_every_s=rng.choice((0, 300, 1800)),
+        crash_every_s=rng.choice((0, 200, 900)),
         cut_every_s=rng.choice((0, 120, 600)),
         cut_for_s=rng.choice((30, 120, 300)),
-        full_every_s=rng.choice((0, 0, 900)),
+        full_every_s=rng.choice((0, 0, 200)),
         lie_every_s=rng.choice((0, 60)),
         twice=rng.randrange(3) == 0,
         branches=rng.choice((0, 0, 2, 3, 6)),
@@ -138,7 +140,7 @@ def settings_for(nodes: int, minutes: int) -> EngineSettings:
     usual, run_ms = EngineSettings(), minutes * 60_000
     ping_ms = max(usual.ping_after_ms, min(run_ms // 200, 600_000))
     sync_ms = max(usual.sync_interval_ms, min(run_ms // 200, 300_000))
-    return replace(usual, ping_after_ms=ping_ms, silent_after_ms=3 * ping_ms, sync_interval_ms=sync_ms)
+    return replace(usual, eager_max=2, ping_after_ms=ping_ms, silent_after_ms=3 * ping_ms, sync_interval_ms=sync_ms)
 
 
 def settle_ns(settings: EngineSettings) -> int:
@@ -180,29 +182,25 @@ def _written(value: object) -> str:
 def run_case(
     case: Case, progress: Progress | None = None, watch: Watch | None = None, watch_every_s: int = 60
 ) -> Outcome:
-    """Play a case. watch: called about every so many virtual seconds; the run is the same with and without it."""
-    settings = settings_for(case.nodes, case.minutes)
-    world = World(case.seed, case.nodes, case.weather, settings)
+    """Play a case. watch: called about every so many virtual seconds; the run is the same with and without it.
+
+    Whatever an engine or a ledger raises in a run is a violation, too.
+    """
+    world = World(case.seed, case.nodes, case.weather, settings_for(case.nodes, case.minutes))
     outcome = Outcome(case.seed, case.nodes, case.minutes)
-    for minute in range(1, case.minutes + 1):
-        _minute(world, minute, watch, watch_every_s)
-        if minute % LOOK_EVERY_MINUTES == 0 and not world.problems:
-            world.problems += look(world)
-        if world.problems and not outcome.trace:
-            outcome.broken_minute, outcome.trace = minute, _trace(world, world.problems[0])
-        if progress is not None:
-            progress(minute, case.minutes)
-    world.calm_down()
-    stop = world.settled if watch is None else _watched(world, watch, watch_every_s)
-    outcome.converged = world.run(world.now_ns + settle_ns(settings), stop)
-    if watch is not None:
-        watch(world)
-    outcome.steps = world.steps
-    outcome.settled_s = (world.now_ns - case.minutes * MINUTE) // SECOND
-    outcome.violations = check(world, converged=outcome.converged)
-    outcome.forks = sum(head.forked for head in world.machines[0].ledger.heads)
+    try:
+        _storm(world, case, outcome, progress, watch, watch_every_s)
+        _calm(world, case, outcome, watch, watch_every_s)
+        outcome.violations = check(world, converged=outcome.converged)
+    except Exception as error:
+        place = extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, {place.name}, line {place.lineno}"
+        outcome.violations = [f"invariant 5: {type(error).__name__}: {error} ({where})"]
+        outcome.broken_minute = outcome.broken_minute or min(world.now_ns // MINUTE + 1, case.minutes)
     if outcome.violations and not outcome.trace:
         outcome.trace = _trace(world, outcome.violations[0])
+    outcome.steps = world.steps
+    outcome.forks = sum(head.forked for head in world.machines[0].ledger.heads)
     outcome.entries = world.machines[0].ledger.entries
     outcome.crashes = sum(machine.crashes for machine in world.machines)
     outcome.faults = dict(world.faults)
@@ -210,6 +208,30 @@ def run_case(
         world.digest.update(machine.ledger.root())
     outcome.digest = world.digest.hexdigest()
     return outcome
+
+
+def _storm(
+    world: World, case: Case, outcome: Outcome, progress: Progress | None, watch: Watch | None, every_s: int
+) -> None:
+    """Everything goes wrong, and what can be said meanwhile is checked."""
+    for minute in range(1, case.minutes + 1):
+        _minute(world, minute, watch, every_s)
+        if minute % LOOK_EVERY_MINUTES == 0 and not world.problems:
+            world.problems += look(world)
+        if world.problems and not outcome.trace:
+            outcome.broken_minute, outcome.trace = minute, _trace(world, world.problems[0])
+        if progress is not None:
+            progress(minute, case.minutes)
+
+
+def _calm(world: World, case: Case, outcome: Outcome, watch: Watch | None, every_s: int) -> None:
+    """Nothing goes wrong any more, and all must come together."""
+    world.calm_down()
+    stop = world.settled if watch is None else _watched(world, watch, every_s)
+    outcome.converged = world.run(world.now_ns + settle_ns(world.settings), stop)
+    outcome.settled_s = (world.now_ns - case.minutes * MINUTE) // SECOND
+    if watch is not None:
+        watch(world)
 
 
 def play(

@@ -220,7 +220,7 @@ def _certificate(args: argparse.Namespace, card: Card, owner: KeyOwner) -> Certi
         raise UsageError(f"{owner.name} is an admin; {card.name} can be made one with the agency's root key only")
     roles = card.roles if args.role is None and rank == card.rank else _roles(rank, args.role or ())
     unit = card.unit if args.unit is None else args.unit
-    return Certify(card.key, rank, card.name, card.agency, unit, roles)
+    return Certify(card.key, rank, card.name, card.agency, unit, roles, card.consent)
 
 
 def unit(args: argparse.Namespace) -> int:

@@ -69,7 +69,7 @@ class Sync:
         end = 0 if cutoff is None or cutoff.id is None else cutoff.seq + 1  # up to there a branch may be endorsed
         if mine.forked and (not head.forked or head.size > max(end, self._forked_at(head.key))):
             return self._ledger.fork(head.key)
-        if cutoff is not None and mine.size >= end and head.size > mine.size:
+        if cutoff is not None and head.size > mine.size >= end and not self._ledger.authority.is_root(head.key):
             return None  # what lies beyond is void
         if head.forked and not mine.forked and head.size <= mine.size:
             return None  # it sends its proof

@@ -1,9 +1,10 @@
 """Authority, read twice: `ledger.authority` and the auditor's own reading of SPEC.md 4.4 agree on any set of acts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -134,6 +135,7 @@ def told_by_auditor(charter: Charter, acts: Sequence[HeldAct]) -> Told:
     )  # fmt: skip
 
 
+Reader: TypeAlias = "Callable[[Charter, Sequence[HeldAct]], Told]"
 READERS = pytest.mark.parametrize("told", [told_by_rule, told_by_auditor])
 
 # -- any set of acts ----------------------------------------------------------------------------------
@@ -212,3 +214,193 @@ def test_both_readings_agree_on_any_acts_in_any_order(
 
 
 # -- SPEC.md 4.4.5, row by row ------------------------------------------------------------------------
+
+
+def passed(found: Told, *proposals: EntryId) -> list[bool]:
+    return [proposal in found.passed for proposal in proposals]
+
+
+@READERS
+def test_what_an_officer_wrote_after_the_cutoff_is_void_and_what_came_before_stays(told: Reader) -> None:
+    script = Script(founded(2, 2))
+    script.certify("a", "officer", "officer", "a")
+    script.certify("a", "colleague", "admin", "a")
+    last = EntryId(b"\x07" * 32)
+    script.say("a", Revoke(key("officer"), 7, last, "stolen"))
+    script.say("colleague", Revoke(key("officer"), 9, EntryId(b"\x09" * 32), "stolen, but later"))
+    script.say("b", Revoke(key("officer"), 0, None, "of another agency: no effect"))
+    found = told(script.charter, script.acts)
+    assert found.cutoffs == {key("officer"): Cutoff(key("officer"), 7, last)}
+    assert found.standing[key("officer")][0] == "officer"
+
+
+@READERS
+def test_what_a_revoked_admin_certified_later_has_no_standing_until_the_agency_certifies_it(told: Reader) -> None:
+    script = Script(founded(2, 2))
+    script.certify("a", "admin", "admin", "a")
+    before = script.certify("admin", "honest", "officer", "a")
+    script.certify("admin", "thief", "officer", "a")
+    script.certify("admin", "victim", "officer", "a")
+    script.revoke("a", "admin", before)
+    found = told(script.charter, script.acts)
+    assert found.cutoffs == {key("admin"): Cutoff(key("admin"), 0, before)}
+    assert key("honest") in found.standing
+    assert not {key("thief"), key("victim")} & found.standing.keys()
+    script.certify("a", "victim", "officer", "a")
+    found = told(script.charter, script.acts)
+    assert found.standing[key("victim")][-2:] == (key("a"), 2)
+    assert key("thief") not in found.standing
+
+
+@READERS
+def test_stolen_root_key_gains_nothing_by_acts_that_come_early(told: Reader) -> None:
+    """The thief's acts refer to nothing, so they have the lowest heights, and the lowest ids of those."""
+    script = Script(founded(3, 2))
+    honest = script.certify("a", "officer", "officer", "a")
+    script.certify("a", "spy", "officer", "a")
+    thiefs = script.say("a", Propose(Remove("c", ())), low=True)
+    accomplice = script.approve("b", thiefs, low=True)  # b was deceived, and then said that a's key was stolen
+    new = script.propose("b", script.rekey("a", "a2", honest), [accomplice])
+    script.approve("c", new)
+    found = told(script.charter, script.acts)
+    assert passed(found, thiefs, new) == [False, True]
+    assert found.members == {"a": key("a2"), "b": key("b"), "c": key("c")}
+    assert found.cutoffs == {key("a"): Cutoff(key("a"), 0, honest)}
+    assert key("officer") in found.standing
+    assert key("spy") not in found.standing
+
+
+@READERS
+def test_stolen_root_key_cannot_complete_an_old_proposal_against_who_must_replace_it(told: Reader) -> None:
+    """The removal of d lacks one yes; the new root key of a needs that of d. The thief is first, by height and id."""
+    script = Script(founded(4, 3))
+    honest = script.certify("a", "officer", "officer", "a")
+    removal = script.propose("b", Remove("d", ()))
+    script.approve("c", removal)
+    theft = script.say("a", Approve(removal), low=True)
+    new = script.propose("b", script.rekey("a", "a2", honest), [theft])
+    script.approve("c", new)
+    script.approve("d", new)
+    found = told(script.charter, script.acts)
+    assert passed(found, removal, new) == [False, True]
+    assert found.members == {"a": key("a2"), "b": key("b"), "c": key("c"), "d": key("d")}
+    assert found.cutoffs == {key("a"): Cutoff(key("a"), 0, honest)}
+
+
+@READERS
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_mutual_removals_the_later_word_of_the_others_passes(told: Reader, first: str) -> None:
+    """Each removal cuts the other's log wholly, and needs the other's yes."""
+    second = "b" if first == "a" else "a"
+    script = Script(founded(4, 3))
+    earlier = script.propose(first, Remove(second, ()))
+    later = script.propose(second, Remove(first, ()))
+    for name in ("c", "d"):
+        script.approve(name, earlier)
+        script.approve(name, later)
+    found = told(script.charter, script.acts)
+    assert passed(found, earlier, later) == [False, True]
+    assert first not in found.members
+    assert found.cutoffs == {key(first): Cutoff(key(first), 0, None)}
+
+
+@READERS
+def test_of_mutual_removals_in_different_orders_neither_passes_and_each_may_be_proposed_anew(told: Reader) -> None:
+    script = Script(founded(4, 3))
+    one = script.propose("a", Remove("b", ()))
+    other = script.propose("b", Remove("a", ()))
+    for name, order in (("c", (one, other)), ("d", (other, one))):
+        for proposal in order:
+            script.approve(name, proposal)
+    found = told(script.charter, script.acts)
+    assert passed(found, one, other) == [False, False]
+    assert found.members.keys() == {"a", "b", "c", "d"}
+    assert found.cutoffs == {}
+    anew = script.propose("c", Remove("b", ()))
+    script.approve("d", anew)
+    script.approve("a", anew)
+    found = told(script.charter, script.acts)
+    assert found.members.keys() == {"a", "c", "d"}
+    assert found.cutoffs == {key("b"): Cutoff(key("b"), 0, None)}
+
+
+@READERS
+def test_what_a_removed_agency_approves_is_void_however_it_is_placed(told: Reader) -> None:
+    script = Script(founded(4, 3))
+    wish = script.propose("b", Threshold(1))
+    kept = script.certify("a", "officer", "officer", "a")
+    removal = script.propose("b", Remove("a", (script.cut("a", kept),)))
+    for name in ("c", "d"):
+        script.approve(name, removal)
+    script.approve("c", wish)
+    script.say("a", Approve(wish), low=True)  # refers to nothing: early in the order, after the cutoff in its log
+    found = told(script.charter, script.acts)
+    assert passed(found, wish, removal) == [False, True]
+    assert found.threshold == 3
+    assert found.cutoffs == {key("a"): Cutoff(key("a"), 0, kept), key("officer"): Cutoff(key("officer"), 0, None)}
+    script.approve("a", wish, [removal])  # after the removal in every way
+    assert told(script.charter, script.acts) == found
+
+
+@READERS
+def test_cutoff_of_a_removed_agencys_officer_is_the_one_named(told: Reader) -> None:
+    script = Script(founded(3, 1))
+    kept = script.certify("a", "officer", "officer", "a")
+    last = EntryId(b"\x05" * 32)
+    cutoffs = sorted([script.cut("a", kept), Cutoff(key("officer"), 5, last)], key=lambda cutoff: cutoff.key)
+    script.propose("b", Remove("a", tuple(cutoffs)))
+    assert told(script.charter, script.acts).cutoffs == {cutoff.key: cutoff for cutoff in cutoffs}
+
+
+# -- the council's words, where they are easily misread -----------------------------------------------
+
+
+@READERS
+def test_proposals_of_strangers_give_no_height(told: Reader) -> None:
+    """An officer's log may be held here and not there; what refers to it has the same place in the order anyway."""
+    script = Script(founded(3, 1))
+    script.certify("a", "officer", "officer", "a")
+    admission = script.propose("b", Admit(Agency("e", "Agency e", key("e"))))
+    noise = script.propose("officer", Threshold(2))
+    script.say("c", Propose(script.rekey("e", "e2", None, "e")), [noise], low=True)
+    with_noise = told(script.charter, script.acts)
+    assert with_noise.members["e"] == key("e")
+    assert admission in with_noise.passed
+    assert told(script.charter, [item for item in script.acts if item.id != noise]) == with_noise
+
+
+@READERS
+def test_new_root_keys_word_is_not_disowned_by_the_change_that_made_it(told: Reader) -> None:
+    script = Script(founded(4, 2))
+    new = script.propose("a", script.rekey("b", "b2", None))
+    admission = script.propose("d", Admit(Agency("e", "Agency e", key("e"))))
+    script.approve("b2", admission, [script.approve("d", new)])
+    found = told(script.charter, script.acts)
+    assert passed(found, new, admission) == [True, True]
+
+
+@READERS
+def test_void_proposal_disowns_nobody(told: Reader) -> None:
+    script = Script(founded(2, 1))
+    wish = script.propose("b", Threshold(2))
+    script.propose("a", Remove("b", (script.cut("b", wish),)), [wish])
+    script.approve("a", wish)
+    void = script.propose("b", script.rekey("b", "b2", None), [wish])
+    script.approve("a", void)
+    assert wish in told(script.charter, script.acts).passed
+
+
+@READERS
+def test_cutoffs_of_a_circle_hold_although_nothing_passes(told: Reader) -> None:
+    """A change that cuts the proposal by which it was made: each reading undoes the one before."""
+    script = Script(founded(3, 1))
+    own = script.propose("c", script.rekey("c", "c2", None))
+    script.approve("a", own)
+    found = told(script.charter, script.acts)
+    assert passed(found, own) == [False]
+    assert found.members["c"] == key("c")
+    assert found.cutoffs == {key("c"): Cutoff(key("c"), 0, None)}
+    again = script.propose("a", script.rekey("c", "c2", None))
+    found = told(script.charter, script.acts)
+    assert again in found.passed
+    assert found.members["c"] == key("c2")

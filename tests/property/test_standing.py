@@ -14,6 +14,7 @@ from ledger.ingest import Outcome
 from ledger.store import Ledger, create, load
 from protocol.acts import Act, Approve, Certify, Cutoff, Propose, Rekey, Remove, Revoke, encode_act
 from protocol.body import encode_record
+from protocol.card import consent_bytes
 from protocol.codec import encode, unpack_row
 from protocol.entry import Entry, EntryId, Place, open_row
 from protocol.frame import Run
@@ -124,6 +125,10 @@ def holds_together(ledger: Ledger) -> None:
     for head in ledger.heads:
         ids = [item.entry.id for item in ledger.log_entries(head.key)[: head.size]]
         assert (len(ids), ids[-1] if ids else None) == (head.size, head.id)
+        log = ledger.log(head.key)
+        assert log is not None
+        assert log.size == head.size or (log.size < head.size and ledger.authority.is_root(head.key))
+        ids = ids[: log.size]
         if ids:
             leaves.append(sha256(b"\x00" + head.key + len(ids).to_bytes(8, "big") + tree_root(ids)).digest())
     assert ledger.root() == tree_root(leaves)
@@ -231,8 +236,10 @@ def test_council_gives_a_new_root_key_and_what_the_old_one_signs_later_is_void()
     chains = [thief, ADMINS, MAIN, OTHERS, proposal, *yes, renewed]
     ledgers = [settle(create(MemoryStorage(), CHARTER), chains, Random(seed)) for seed in range(12)]
     assert len({ledger.root() for ledger in ledgers}) == 1
+    assert len({ledger.heads.fingerprint() for ledger in ledgers}) == 1
     for ledger in ledgers:
         assert (len(counted(ledger, ROOTS["mia"])), len(counted(ledger, new))) == (1, 1)
+        assert ledger.heads.get(ROOTS["mia"].public).size == 3  # what is void of a root key's log is told to all
         assert ledger.authority.may_write(ADMIN.public)
         standing = ledger.authority.of(OTHER.public)
         assert standing is not None
@@ -258,6 +265,20 @@ def test_removed_agency_keeps_what_the_change_names_and_nothing_else() -> None:
         assert sizes == [2, 1, 5, 0]
         assert "mia" not in ledger.authority.council.members
         holds_together(ledger)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_agency_makes_another_s_officer_its_own(seed: int) -> None:
+    """scc certifies and revokes mia's officer; by the order of keys alone one of the two agencies would have won."""
+    scc = [Certify(OFFICER.public, "node", "mine", "scc", "", ()), Revoke(OFFICER.public, 0, None, "gone")]
+    consent = OFFICER.sign(consent_bytes("mia"))
+    own = Certify(OFFICER.public, "officer", "o", "mia", "", ("officer",), consent)
+    stolen = Certify(OFFICER.public, "officer", "mine", "scc", "", (), consent)  # it is not for scc
+    chains = [chain(ROOTS["mia"], acts(CERTIFIED)), chain(ADMIN, acts(own)), chain(ROOTS["scc"], acts(*scc, stolen))]
+    ledger = settle(create(MemoryStorage(), CHARTER), [*chains, MAIN], Random(seed))
+    standing = ledger.authority.of(OFFICER.public)
+    assert standing is not None
+    assert (standing.agency, standing.ended, len(counted(ledger, OFFICER))) == ("mia", None, 12)
 
 
 @pytest.mark.parametrize("size", [127, 128, 129, 300])

@@ -158,7 +158,7 @@ def store(world: World, charter_file: bytes = CHARTER_FILE) -> MemoryStorage:
             txn.put("numbers", U32.pack(number), log.key)
         for fork in world.forks:
             owner, seq = header_place(fork)
-            txn.put("forks", owner + U64.pack(seq), encode([fork.first, fork.second]))
+            txn.put("forks", owner + U64.pack(seq), encode(fork.value()))
         total = 0
         for number, first, count in sorted((a for a in arrivals if a[2]), key=lambda arrival: arrival[1]):
             txn.put("arrivals", U64.pack(total), ARRIVAL.pack(number, first, count))
@@ -299,7 +299,6 @@ def test_erased_body_is_a_note_and_the_chain_still_proves_it() -> None:
         assert sha256(body).hexdigest() in note.detail
 
 
-@pytest.mark.xfail(strict=True, reason="the audit does not end a log at an entry with a signature of its own yet")
 def test_proved_fork_is_shown_and_its_entries_do_not_count() -> None:
     world = sound_world()
     world.forks.append(fork_at(world.log("aziza"), 6))
@@ -525,7 +524,7 @@ def fork_without_headers(world: World) -> bytes:
         (certified_by_officer, {"uncertified"}, "friend", 0),
         (certified_for_another_agency, {"uncertified"}, "friend", 0),
         (admin_by_admin, {"uncertified"}, "second admin", 0),
-        (certificate_beyond_a_fork, {"fork", "uncertified"}, "mia", 2),
+        (certificate_beyond_a_fork, {"fork"}, "mia", 2),
         (forged_certificate, {"signature", "uncertified"}, "mia", 2),
         (cut_short, {"container"}, None, None),
         (grown, {"container"}, None, None),

@@ -1,9 +1,12 @@
 """Cards: signed by the key they are of, and by no other."""
 
+from dataclasses import replace
+
 import pytest
 
 from keys.errors import AdmissionError, FormatError
-from protocol.card import CONTEXT, Card, decode_card_file, encode_card_file
+from keys.signing import SigningKey
+from protocol.card import CONTEXT, Card, consent_bytes, decode_card_file, encode_card_file
 from protocol.codec import encode
 from protocol.container import pack_file
 from protocol.make_vectors import CARDS, NODE, OFFICER, ROOTS
@@ -21,17 +24,28 @@ def test_another_key_cannot_make_a_card() -> None:
         encode_card_file(CARD, OFFICER)
 
 
+def filed(signer: SigningKey, context: bytes = CONTEXT, agency: str = "mia") -> bytes:
+    """The card as `signer` signs it, with a consent to being of `agency`."""
+    value = replace(CARD, consent=NODE.sign(consent_bytes(agency))).value()
+    return pack_file("card", {"card": value, "signature": signer.sign(context + encode(value))})
+
+
 def test_a_card_signed_by_another_key_is_refused() -> None:
-    raw = pack_file("card", {"card": CARD.value(), "signature": OFFICER.sign(CONTEXT + encode(CARD.value()))})
+    raw = filed(OFFICER)
     with pytest.raises(AdmissionError, match="does not verify") as caught:
         decode_card_file(raw)
     assert caught.value.reason == "signature"
 
 
 def test_a_signature_made_for_something_else_is_no_proof() -> None:
-    raw = pack_file("card", {"card": CARD.value(), "signature": NODE.sign(encode(CARD.value()))})
     with pytest.raises(AdmissionError):
-        decode_card_file(raw)
+        decode_card_file(filed(NODE, b""))
+    assert decode_card_file(filed(NODE)) == CARD
+
+
+def test_a_consent_to_another_agency_is_none() -> None:
+    with pytest.raises(AdmissionError, match="the consent on the card of term-1"):
+        decode_card_file(filed(NODE, agency="scc"))
 
 
 @pytest.mark.parametrize(
