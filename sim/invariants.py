@@ -82,9 +82,11 @@ def _model(machine: Machine, found: Found) -> list[str]:
         head = machine.ledger.heads.get(key)
         if (key in found.must_know and not head.forked) or (head.forked and key not in found.forks):
             problems.append(f"invariant 4: machine {machine.number} and log {_short(key)}: unknown fork, or none")
-        if (head.size, head.id) != (len(ids), ids[-1] if ids else None):
+        log = machine.ledger.log(key)
+        size, last = (0, None) if log is None else (log.size, log.id)
+        if (size, last) != (len(ids), ids[-1] if ids else None):
             problems.append(
-                f"invariants 1, 3: machine {machine.number} counts {head.size} entries of log {_short(key)},"
+                f"invariants 1, 3: machine {machine.number} counts {size} entries of log {_short(key)},"
                 f" of what was written {len(ids)} count"
             )
     if machine.ledger.root() != naive_root(leaves):

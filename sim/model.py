@@ -55,10 +55,10 @@ def judge_world(
         for key in honest
         if key in forks
     ]
-    judgement = _judge(charter, logs, forks)
+    judgement, endorsed = _judge(charter, logs, forks)
     found = Found(judgement, {}, forks, set(), problems)
     for key, log in logs.items():
-        found.counted[key] = [entry.id for entry in _counts(key, log, forks, judgement)]
+        found.counted[key] = [entry.id for entry in _counts(key, log, forks, judgement, endorsed)]
         cutoff = judgement.cutoffs.get(key)
         end = len(log) if cutoff is None else 0 if cutoff.id is None else cutoff.seq + 1
         if key in judgement.standing and key in forks and forks[key] < end:
@@ -108,10 +108,12 @@ def _trunk(log: dict[EntryId, Written], end: int) -> list[Written]:
     return [entry for at, entry in enumerate(trunk) if entry.seq == at]
 
 
-def _judge(charter: Charter, logs: _Logs, forks: Mapping[PublicKey, int]) -> Judgement:
+def _judge(
+    charter: Charter, logs: _Logs, forks: Mapping[PublicKey, int]
+) -> tuple[Judgement, Mapping[PublicKey, EntryId]]:
     """Judge the acts, and again with those on branches that the judgement endorses, until it endorses what was read.
 
-    Where that goes in a circle, only what is endorsed all around it is read.
+    Where that goes in a circle, only what is endorsed all around it is read. Also the branches that were, by their last.
     """
 
     def read(endorsed: Mapping[PublicKey, EntryId]) -> Judgement:
@@ -133,26 +135,24 @@ def _judge(charter: Charter, logs: _Logs, forks: Mapping[PublicKey, int]) -> Jud
             and len(_chain(logs.get(key, {}), cutoff.id)) == cutoff.seq + 1
         }
         if endorsed == readings[-1]:
-            return judgement
+            return judgement, endorsed
         if endorsed in readings:
             circle = readings[readings.index(endorsed) :]
-            return read(dict(set.intersection(*(set(reading.items()) for reading in circle))))
+            endorsed = dict(set.intersection(*(set(reading.items()) for reading in circle)))
+            return read(endorsed), endorsed
         readings.append(endorsed)
 
 
 def _counts(
-    key: PublicKey, log: dict[EntryId, Written], forks: Mapping[PublicKey, int], judgement: Judgement
-) -> list[Written]:
+    key: PublicKey, log: dict[EntryId, Written], forks: Mapping[PublicKey, int], judgement: Judgement,
+    endorsed: Mapping[PublicKey, EntryId],
+) -> list[Written]:  # fmt: skip
     """SPEC.md 4.4.4, in its order."""
     if key not in judgement.standing:
         return []
     cutoff = judgement.cutoffs.get(key)
     end = len(log) if cutoff is None else 0 if cutoff.id is None else cutoff.seq + 1
-    chain = _trunk(log, min(end, forks.get(key, end)))
-    if key in forks and cutoff is not None and cutoff.id is not None and cutoff.seq >= forks[key]:
-        whole = _chain(log, cutoff.id)
-        if len(whole) == end:
-            chain = whole
+    chain = _chain(log, endorsed[key]) if key in endorsed else _trunk(log, min(end, forks.get(key, end)))
     while chain and not chain[-1].holds:
         chain.pop()
     return chain

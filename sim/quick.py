@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from ledger import ingest, store
+from ledger import ingest, measure, store
 from node.engine import engine
 
 REMEMBERED: Final = 1 << 15  # results of each function: more than are new within a few virtual minutes
 _SHARED: Final = (
-    (ingest, "verify"), (store, "verify"), (ingest, "read_row"), (ingest, "decode_frame"), (engine, "decode_message"),
+    (measure, "verify"), (store, "verify"), (measure, "read_row"), (ingest, "read_row"), (ingest, "decode_frame"),
+    (engine, "decode_message"),
 )  # fmt: skip
 
 
