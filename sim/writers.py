@@ -222,6 +222,7 @@ class Writers:
         early = [aside for aside in outcome.set_aside if aside.reason == "gap"]
         if run.key not in self.dishonest and (outcome.refused is not None or early or outcome.diverged):
             self._stage.problems.append(f"machine {machine.number}: its own entries were not admitted: {outcome}")
+        self._check_rival(machine, run)
         machine.pending = None
         if not (outcome.refused or outcome.set_aside or outcome.diverged or outcome.forks):
             place = run.place
@@ -229,6 +230,21 @@ class Writers:
                 place = open_row(row, place).after
                 machine.acknowledged.append(Acknowledged(run.key, place.seq - 1, place.prev or EntryId(b"")))
         self._stage.at(0, self._in_this_life(machine, lambda: self.hand_in(machine)))
+
+    def _check_rival(self, machine: Machine, run: Run) -> None:
+        """Who was shown an entry that another counts in the place of must know of a fork."""
+        log = machine.ledger.log(run.key)
+        place = run.place
+        for row in run.rows if log is not None else ():
+            place = open_row(row, place).after
+            seq = place.seq - 1
+            held = machine.ledger.ids_at(run.key, [seq])
+            if log is None or seq >= log.size or (log.forked_at is not None and log.forked_at <= seq) or not held:
+                return
+            if held[0][1] != place.prev:
+                told = f"invariant 4: machine {machine.number} saw log {_short(run.key)} written twice and hides it"
+                self._stage.problems.append(told)
+                return
 
     @staticmethod
     def _in_this_life(machine: Machine, action: Callable[[], None]) -> Callable[[], None]:
