@@ -38,8 +38,8 @@ ROUGH: Final = Weather(
     lie_every_s=10, write_every_s=20, twice=True,
 )  # fmt: skip
 TWICE: Final = Weather(write_every_s=20, neighbours=2, twice=True)
-CRASHES: Final = Weather(write_every_s=10, crash_every_s=60, lose_percent=100, commit_ms=300)
-RESTORED: Final = Weather(write_every_s=10, neighbours=2, restore_every_s=30)
+CRASHES: Final = Weather(write_every_s=10, crash_every_s=40, lose_percent=100, commit_ms=1000)
+RESTORED: Final = Weather(write_every_s=5, neighbours=2, restore_every_s=20, delay_ms=300)
 REVOKED: Final = Weather(write_every_s=20, neighbours=2, revoke_every_s=30, cut_every_s=60)
 COUNCIL: Final = Weather(write_every_s=120, neighbours=2, council_every_s=15, cut_every_s=60)
 ALL: Final = {
