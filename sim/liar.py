@@ -71,7 +71,8 @@ class Liar:
                 raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
                 return kind, [bytes(raw[: rng.randrange(len(raw))] if rng.randrange(2) else raw)]
             case "replay" | "reorder":  # true entries, again and again, or those that come later first
-                return kind, [encode_message(Frame(number, frame)) for frame in self._true(source, late=kind == "reorder")]
+                frames = self._true(source, late=kind == "reorder")
+                return kind, [encode_message(Frame(number, frame)) for frame in frames]
             case "withhold":  # what it promises is there, and it never sends it
                 return kind, [encode_message(Have(tuple(islice(source.ledger.heads, 16))))]
             case "flood":

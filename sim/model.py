@@ -113,7 +113,7 @@ def _judge(
 ) -> tuple[Judgement, Mapping[PublicKey, EntryId]]:
     """Judge the acts, and again with those on branches that the judgement endorses, until it endorses what was read.
 
-    Where that goes in a circle, only what is endorsed all around it is read. Also the branches that were, by their last.
+    Where that goes in a circle, only what is endorsed all around it is read. Also those branches, by their last.
     """
 
     def read(endorsed: Mapping[PublicKey, EntryId]) -> Judgement:
