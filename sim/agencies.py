@@ -244,7 +244,7 @@ class Agencies:
         stage.count("stolen", f"signs {len(acts)} acts with the stolen root key of {agency}", where)
         chosen: list[Draft] = [("act", encode_act(act), ()) for act in acts]
         before = head.size if rng.randrange(3) else rng.randint(size, head.size)
-        last = where.ledger.ids_at(root.public, [before - 1])
+        last = where.ledger.ids_at(root.public, [before - 1]) if before else []
         if not last:
             return
         run = self._writers.sign(where, root, Place(root.public, before, last[0][1]), chosen)

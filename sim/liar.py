@@ -53,7 +53,7 @@ class Liar:
         kind, messages = self._messages(machine, self._stage.rng.choice(_sources(self._stage)))
         self._stage.count(kind, f"a certified node lies to it: {kind}", machine)
         for message in messages:
-            if machine.alive and machine.life == life:
+            if machine.life == life:
                 self._stage.feed(machine, Received(self.key.public, message))
 
     def _messages(self, machine: Machine, source: Machine) -> tuple[str, list[bytes]]:
