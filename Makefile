@@ -15,6 +15,7 @@ help:
 	@echo 'make check   lint, types and the quick tests'
 	@echo 'make sim     the simulator over SEEDS=2000 of NODES=12; ARGS="--minutes 60"'
 	@echo 'make fuzz    every decoder under atheris, five minutes in all; SECONDS=3600 each, TARGET=frame, JOBS=2'
+	@echo 'make soak    real nodes, kills, cuts and crimes; SECONDS=300, ARGS="--seed 7 --nodes 8 --no-netem"'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'
@@ -57,6 +58,9 @@ $(FUZZ): $(READY) requirements-fuzz.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.lock
 	touch $@
 
+soak: venv
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),300) $(ARGS)
+
 bench: venv
 	$(BIN)/python -m tests.bench $(ARGS)
 
@@ -72,4 +76,4 @@ lock:
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help venv demo test quick lint types check sim fuzz bench words lock clean
+.PHONY: help venv demo test quick lint types check sim fuzz soak bench words lock clean

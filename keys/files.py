@@ -1,6 +1,7 @@
 """Files that are there wholly or not at all, and durable when the call returns."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -14,18 +15,18 @@ def create_file(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file, mode 0600, in place of the one that may be there."""
+def replace_file(path: Path, content: bytes | Callable[[int], bytes]) -> None:
+    """Write a file, mode 0600, in place of the one that may be there. content: or what makes it of the descriptor."""
     _write_temporary(path, content).replace(path)
     _sync_folder(path.parent)
 
 
-def _write_temporary(path: Path, content: bytes) -> Path:
+def _write_temporary(path: Path, content: bytes | Callable[[int], bytes]) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        view = memoryview(content)
+        view = memoryview(content if isinstance(content, bytes) else content(descriptor))
         while view:
             view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)

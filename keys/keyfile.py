@@ -23,8 +23,9 @@ from nacl.pwhash import argon2id
 from nacl.secret import SecretBox
 
 from keys.entropy import Entropy, system_entropy
-from keys.errors import KeyFileError
+from keys.errors import KeyFileError, MarkError
 from keys.files import create_file
+from keys.mark import Mark, mark_path
 from keys.signing import SEED_BYTES, PublicKey, SigningKey
 
 MAGIC: Final = b"hamkor key 1\n"
@@ -64,7 +65,9 @@ def create_key_file(
     path: Path, key: SigningKey, passphrase: bytes, owner: KeyOwner, *, cost: KdfCost = COSTS["moderate"],
     entropy: Entropy = system_entropy,
 ) -> None:  # fmt: skip
-    """Write a new key file, mode 0600, wholly or not at all. Raises KeyFileError when `path` exists."""
+    """Write a new key file, mode 0600, and its mark beside it. Raises KeyFileError when `path` exists."""
+    if path.exists():
+        raise KeyFileError(f"{path} exists already; a key file is never overwritten")
     salt = entropy(argon2id.SALTBYTES)
     clear = {
         "agency": owner.agency,
@@ -77,6 +80,10 @@ def create_key_file(
     box = SecretBox(argon2id.kdf(SecretBox.KEY_SIZE, passphrase, salt, cost.ops, cost.mem_bytes))
     sealed = box.encrypt(key.seed + _digest(clear), entropy(SecretBox.NONCE_SIZE))
     raw = MAGIC + _json(clear | {"sealed": sealed.hex()}) + b"\n"
+    try:
+        Mark.create(mark_path(path), key.public)
+    except MarkError as error:
+        raise KeyFileError(f"{path} cannot be made: {error}") from None
     try:
         create_file(path, raw + sha256(raw).hexdigest().encode() + b"\n")
     except FileExistsError:

@@ -5,10 +5,26 @@ would fork the log, and a fork can be proved for ever. So the mark is checked be
 holds the last signed rows themselves: after a crash between signing and storing they are submitted again,
 unchanged, instead of being signed anew at the same place.
 
-    "hamkor mark 1" LF  public(32)  u64 seq  id(32)  u64 first  u32 count  (u32 size, blob)*  SHA-256 of all before it
+A mark is born with its key, says "nothing signed yet", and moves on with every signature. So each of these tells:
+
+    log behind the mark          the store is older than the key: wait for the log, or make a new key
+    log ahead of the mark        another copy of this key has signed: the mark is barred, for ever
+    the file was born elsewhere  the mark was copied or put back: a file keeps the time of its birth when it or its
+                                 folder is renamed and when the machine starts anew, and loses it when it is copied
+    no file                      lost: what peers hold of the log decides where it goes on
+
+    "hamkor mark 2" LF  public(32)  u64 size  id(32)  u8 state  u64 birth_ns  machine(32)
+        u64 first  u32 count  (u32 size, blob)*  SHA-256 of all before it
+
+size: entries signed; id: of the last, zeros where there is none. birth_ns: of this very file, 0 where the file system
+does not tell; then `machine`, SHA-256 of the machine's id, is compared instead (zeros where there is none). Version 1
+had seq in place of size and neither state, birth_ns nor machine; it is read, and written anew with the next signature.
 """
 
-from collections.abc import Sequence
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -17,10 +33,21 @@ from keys.errors import MarkError
 from keys.files import replace_file
 from keys.signing import PublicKey
 
-MAGIC: Final = b"hamkor mark 1\n"
+MAGIC: Final = b"hamkor mark 2\n"
+_MAGIC_1: Final = b"hamkor mark 1\n"
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+_HEAD: Final = struct.Struct(">32sQ32sBQ32sQI")  # public, size, id, state, birth_ns, machine, first, count
+_HEAD_1: Final = struct.Struct(">32sQ32sQI")  # public, seq, id, first, count
+_NO_ID: Final = bytes(32)
+_OPEN, _BARRED, _RETIRED = 0, 1, 2
+_MACHINE_ID: Final = Path("/etc/machine-id")
 
-State: TypeAlias = Literal["ok", "resubmit"]
+State: TypeAlias = Literal["ok", "resubmit", "lost"]
+
+
+def mark_path(key_path: Path) -> Path:
+    """Where the high-water mark of a key file is."""
+    return key_path.with_name(key_path.name + ".mark")
 
 
 class Mark:
@@ -33,10 +60,13 @@ class Mark:
         self.seq: int | None = None
         self.id: bytes | None = None
         self.pending: tuple[bytes, ...] = ()
+        self.lost = True  # there is no file
+        self._state = _OPEN
+        self._at_home = True  # the file is the one that was written here
 
     @classmethod
     def open(cls, path: Path, public: PublicKey) -> "Mark":
-        """The mark in `path`, or an empty one where there is no file. Raises MarkError on a damaged file."""
+        """The mark in `path`; `lost` where there is no file. Raises MarkError on a damaged file."""
         mark = cls(path, public)
         try:
             with path.open("rb") as file:
@@ -46,6 +76,16 @@ class Mark:
         except OSError as error:
             raise MarkError(f"the high-water mark {path} cannot be read: {error.strerror}") from None
         mark._decode(raw)
+        mark.lost = False
+        return mark
+
+    @classmethod
+    def create(cls, path: Path, public: PublicKey) -> "Mark":
+        """The mark of a key that was made just now and has signed nothing. Raises MarkError when there is a file."""
+        if path.exists():
+            raise MarkError(f"{path} exists already; a mark is never overwritten: choose another name for the key")
+        mark = cls(path, public)
+        mark._save()
         return mark
 
     def advance(
@@ -56,57 +96,153 @@ class Mark:
         pending: what to submit again after a crash; first_seq: the seq of the first entry in it.
         """
         if self.seq is not None and seq <= self.seq:
-            raise MarkError(f"entry {seq} of log {self.public.hex()[:12]} was signed already; {_ADVICE}")
-        raw = MAGIC + self.public + seq.to_bytes(8, "big") + entry_id
-        raw += (seq if first_seq is None else first_seq).to_bytes(8, "big") + len(pending).to_bytes(4, "big")
-        for blob in pending:
-            raw += len(blob).to_bytes(4, "big") + blob
-        try:
-            replace_file(self.path, raw + sha256(raw).digest())
-        except OSError as error:
-            raise MarkError(f"the high-water mark {self.path} cannot be written: {error.strerror}") from None
+            raise MarkError(f"entry {seq} of log {self.public.hex()[:12]} was signed already; {ADVICE}")
+        before = self.seq, self.id, self.pending, self.first_seq
         self.seq, self.id, self.pending = seq, entry_id, tuple(pending)
         self.first_seq = seq if first_seq is None else first_seq
+        try:
+            self._save()
+        except MarkError:
+            self.seq, self.id, self.pending, self.first_seq = before
+            raise
+
+    def adopt(self, size: int, head_id: bytes | None) -> None:
+        """Begin a lost mark anew at the end of the log: `size` entries, the last with id `head_id`."""
+        self.seq, self.id = (size - 1, head_id) if size else (None, None)
+        self._save()
+
+    def retire(self) -> None:
+        """Let the key sign nothing more: another has taken its place."""
+        self._state = _RETIRED
+        self._save()
 
     def check(self, size: int, head_id: bytes | None) -> State:
         """Whether the key may sign, given its log: `size` entries, the last with id `head_id`.
 
-        "ok": it may. "resubmit": the rows in `pending` were signed and not stored; submit them first.
-        Raises MarkError when the log lacks entries that the key has signed, or holds others in their place.
+        "ok": it may. "resubmit": the rows in `pending` were signed and not stored; submit them first. "lost": there
+        is no mark; `adopt` begins one once the log is known to be whole.
+        Raises MarkError when the log lacks entries that the key has signed, or holds others in their place; when it
+        has more than were signed here (which is kept: the key never signs here again); and when the mark was copied.
         """
-        if self.seq is None or (size == self.seq + 1 and head_id == self.id):
+        self._check_state()
+        if self.lost:
+            return "lost"
+        signed = 0 if self.seq is None else self.seq + 1
+        if size == signed and head_id == self.id:
             return "ok"
         if self.pending and self.first_seq == size:
             return "resubmit"
-        if size > self.seq + 1:
-            return "ok"  # the mark was lost or is older; the log says more, and the log was admitted
+        if size > signed:
+            self._state = _BARRED
+            self._save()
+            self._check_state()
         raise MarkError(
             f"the log of key {self.public.hex()[:12]} holds {size} entries here, but the key has signed"
-            f" {self.seq + 1}: this home was restored from an older copy, or copied. {_ADVICE}"
+            f" {signed}: this home was restored from an older copy, or copied. {ADVICE}"
         )
+
+    def _check_state(self) -> None:
+        if self._state == _RETIRED:
+            raise MarkError(f"key {self.public.hex()[:12]} was replaced by another (hamkor rekey); use that one")
+        if self._state == _BARRED:
+            raise MarkError(
+                f"key {self.public.hex()[:12]} has signed entries that were not signed here: this is an older copy of"
+                f" it, or there is a second one. {ADVICE}"
+            )
+        if not self._at_home:
+            raise MarkError(
+                f"{self.path} is a copy: the key that it belongs to was copied or restored from a backup. {ADVICE}"
+            )
+
+    def _save(self) -> None:
+        size = 0 if self.seq is None else self.seq + 1
+        blobs = b"".join(len(blob).to_bytes(4, "big") + blob for blob in self.pending)
+
+        def content(birth_ns: int) -> bytes:
+            head = _HEAD.pack(self.public, size, self.id or _NO_ID, self._state, birth_ns, _machine(), self.first_seq,
+                              len(self.pending))  # fmt: skip
+            raw = MAGIC + head + blobs
+            return raw + sha256(raw).digest()
+
+        try:
+            replace_file(self.path, lambda descriptor: content(birth_ns_of(descriptor)))
+        except OSError as error:
+            raise MarkError(f"the high-water mark {self.path} cannot be written: {error.strerror}") from None
+        self.lost = False
 
     def _decode(self, raw: bytes) -> None:
         content, checksum = raw[:-32], raw[-32:]
-        start = len(MAGIC)
-        if len(raw) < start + 116 or not raw.startswith(MAGIC) or sha256(content).digest() != checksum:
-            raise MarkError(f"the high-water mark {self.path} is damaged. {_ADVICE}")
-        if content[start : start + 32] != self.public:
+        layout = _HEAD_1 if raw.startswith(_MAGIC_1) else _HEAD
+        start = len(MAGIC) + layout.size
+        known = raw.startswith((MAGIC, _MAGIC_1)) and len(content) >= start
+        if not known or sha256(content).digest() != checksum:
+            raise MarkError(f"the high-water mark {self.path} is damaged. {ADVICE}")
+        if layout is _HEAD_1:
+            public, seq, last, self.first_seq, count = layout.unpack_from(content, len(MAGIC))
+            size, birth_ns, machine = seq + 1, 0, _NO_ID
+        else:
+            public, size, last, self._state, birth_ns, machine, self.first_seq, count = layout.unpack_from(
+                content, len(MAGIC)
+            )
+        if public != self.public:
             raise MarkError(f"the high-water mark {self.path} is of another key than {self.public.hex()[:12]}")
-        self.seq = int.from_bytes(content[start + 32 : start + 40], "big")
-        self.id = content[start + 40 : start + 72]
-        self.first_seq = int.from_bytes(content[start + 72 : start + 80], "big")
-        count = int.from_bytes(content[start + 80 : start + 84], "big")
-        blobs, at = list[bytes](), start + 84
+        if size:
+            self.seq, self.id = size - 1, last
+        here = birth_ns_of(self.path)
+        if birth_ns and here:
+            self._at_home = birth_ns == here
+        elif machine != _NO_ID and _machine() != _NO_ID:
+            self._at_home = machine == _machine()
+        self._read_blobs(content, start, count)
+
+    def _read_blobs(self, content: bytes, at: int, count: int) -> None:
+        blobs: list[bytes] = []
         while len(blobs) < count and at < len(content):  # a damaged count must not make four thousand million blobs
             size = int.from_bytes(content[at : at + 4], "big")
             blobs.append(content[at + 4 : at + 4 + size])
             at += 4 + size
         if len(blobs) != count or at != len(content):
-            raise MarkError(f"the high-water mark {self.path} is damaged. {_ADVICE}")
+            raise MarkError(f"the high-water mark {self.path} is damaged. {ADVICE}")
         self.pending = tuple(blobs)
 
 
-_ADVICE: Final = (
-    "Nothing was signed. Reading and syncing go on. To write again, make a new key and have its card certified;"
-    " keys are never copied or restored"
+ADVICE: Final = (
+    "Nothing was signed. Reading and syncing go on. To write again, make a new key with hamkor rekey and have its card"
+    " certified; keys are never copied or restored"
 )
+
+
+# -- the birth of a file ------------------------------------------------------------------------------
+
+_AT_FDCWD: Final = -100
+_AT_EMPTY_PATH: Final = 0x1000
+_STATX_BTIME: Final = 0x800
+_BTIME_AT: Final = 80  # in struct statx: i64 seconds, u32 nanoseconds
+
+
+def birth_ns_of(file: int | Path) -> int:
+    """When a file (a descriptor or a path) was made, nanoseconds since 1970, or 0 where the system does not tell.
+
+    Nothing sets this time but the making of the file. Python's `os.stat` leaves it out, so the C library is asked.
+    """
+    statx: Callable[..., int] | None = getattr(ctypes.CDLL(None), "statx", None)
+    if statx is None:
+        return 0
+    answer = ctypes.create_string_buffer(256)
+    if isinstance(file, int):
+        failed = statx(file, b"", _AT_EMPTY_PATH, _STATX_BTIME, answer)
+    else:
+        failed = statx(_AT_FDCWD, os.fsencode(file), 0, _STATX_BTIME, answer)
+    if failed or not struct.unpack_from("=I", answer, 0)[0] & _STATX_BTIME:
+        return 0
+    seconds, nanoseconds = struct.unpack_from("=qI", answer, _BTIME_AT)
+    return int(seconds * 10**9 + nanoseconds)
+
+
+def _machine() -> bytes:
+    """SHA-256 of the machine's id, zeros where it has none."""
+    try:
+        found = _MACHINE_ID.read_bytes().strip()
+    except OSError:
+        return _NO_ID
+    return sha256(b"hamkor mark\x00" + found).digest() if found else _NO_ID

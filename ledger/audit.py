@@ -319,7 +319,7 @@ def _named(header: bytes) -> tuple[PublicKey, int, object]:
     """Whose log, which seq and which predecessor a header names. Raises FormatError when it is no canonical header."""
     match decode(header, size_max=HEADER_BYTES_MAX):
         case [int(version), bytes(key), int(seq), prev, _, _, _, _, _, _] if version == VERSION and len(key) == 32:
-            if type(seq) is int and 0 <= seq <= SEQ_MAX:
+            if type(version) is int and type(seq) is int and 0 <= seq <= SEQ_MAX:
                 return PublicKey(key), seq, prev
     raise FormatError("these are not an entry's ten fields")
 

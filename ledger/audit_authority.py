@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from keys.errors import FormatError
-from keys.signing import PublicKey
+from keys.signing import PublicKey, verify
 from protocol.acts import (
     Act,
     Admit,
@@ -30,6 +30,7 @@ from protocol.acts import (
     Unit,
     parse_act,
 )
+from protocol.card import consent_bytes
 from protocol.charter import Agency, Charter
 from protocol.entry import EntryId
 from protocol.limits import AGENCIES_MAX
@@ -103,7 +104,7 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
             if item.key in speakers and not _after(item.seq, cutoffs.get(item.key))
         ]
         said.sort(key=lambda pair: (pair[0].key, -pair[0].seq))  # the first of several decides
-        certified = _certified(said, standing)
+        certified = _certified([pair for pair in said if _consented(pair[0].act, parsed)], standing)
         standing |= certified
         for item, speaker in said:
             if isinstance(item.act, Revoke):
@@ -252,6 +253,17 @@ def _cuts(
 
 
 # -- 4.4.2: ranks -------------------------------------------------------------------------------------
+
+
+def _consented(act: Act, acts: list[_Parsed]) -> bool:
+    """Whether the subject of a certificate consented to its agency, or to none of those that certify it."""
+    if not isinstance(act, Certify):
+        return True
+    others = [item.act for item in acts if isinstance(item.act, Certify) and item.act.subject == act.subject]
+    if len({other.agency for other in others}) == 1:
+        return True
+    given = {other.agency for other in others if verify(act.subject, consent_bytes(other.agency), other.consent or b"")}
+    return not given or act.agency in given
 
 
 def _certified(said: list[tuple[_Parsed, Standing]], standing: dict[PublicKey, Standing]) -> dict[PublicKey, Standing]:
@@ -429,15 +441,15 @@ def _would_cut(reading: _Reading, change: Change) -> tuple[Cutoff, ...]:
 def _disowned(reading: _Reading, key: PublicKey, proposal: EntryId) -> bool:
     """Whether a yes by `key` to the proposal P is disowned: another who said yes to P has since said yes to cutting it.
 
-    SPEC.md 4.4.1: another key X that said yes to P has, later in X's log than its last yes to P, said yes to a
+    SPEC.md 4.4.1: another key X that said yes to P has, later in X's log than its first yes to P, first said yes to a
     supported change R that cuts the log of `key` before its first yes to P.
     """
     said = reading.said.get(proposal, [])
     first = min(seq for who, seq, _ in reading.yes[proposal] if who == key)
     for other in {who for who, _ in said} - {key}:
-        last = max(seq for who, seq in said if who == other)
+        before = min(seq for who, seq in said if who == other)
         for change_id, change in reading.changes.items():
-            later = any(who == other and seq > last for who, seq in reading.said[change_id])
+            later = min((seq for who, seq in reading.said[change_id] if who == other), default=-1) > before
             if later and _cuts_before(reading, change_id, key, first) and _supported(reading, change_id, change):
                 return True
     return False

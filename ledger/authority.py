@@ -88,9 +88,13 @@ class Authority:
         standing = self.standings.get(key)
         return None if standing is None or standing.ended is None else standing.ended.cutoff
 
-    def is_root(self, key: PublicKey) -> bool:
-        """Whether `key` is or was an agency's root key."""
-        return key in self.council.roots
+    def speaks(self, key: PublicKey) -> bool:
+        """Whether the council's acts of `key` are read: it is or was a root key, or may become one."""
+        return key in self.council.speakers
+
+    def admits(self, key: PublicKey) -> bool:
+        """Whether entries of `key` are taken: it has standing, or the council's acts of it are read."""
+        return key in self.standings or key in self.council.speakers
 
     def is_node(self, key: PublicKey) -> bool:
         """Whether `key` may open a link."""

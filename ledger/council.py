@@ -64,6 +64,7 @@ class Council:
 
     members: Mapping[str, Agency]  # by name, as they are now
     roots: Mapping[PublicKey, Agency]  # every root key that ever was, with its agency as it was then
+    speakers: frozenset[PublicKey]  # whose acts are read: root keys, and those that a proposal would make one
     threshold: int
     cutoffs: Mapping[PublicKey, tuple[Cutoff, EntryId]]  # with the act by which it passed
     removed: Mapping[PublicKey, Removal]  # by each root key that the agency ever had
@@ -100,18 +101,19 @@ class _State:
 def decide(charter: Charter, acts: Iterable[tuple[ActEntry, Act]]) -> Council:
     """What the council's acts come to. Cost: O(acts log acts) for each time they are read, mostly two."""
     spoken: list[tuple[ActEntry, Act]] = [item for item in acts if isinstance(item[1], (Propose, Approve))]
-    ordered = _in_order(_of_root_keys(charter, spoken))
+    speakers = _speakers(charter, spoken)
+    ordered = _in_order([item for item in spoken if item[0].key in speakers])
     earlier: list[_Ends] = []
     ends: _Ends = {}
     while True:
         state = _read_all(charter, ordered, ends)
         if state.passed == ends:
-            return _outcome(state, ends)
+            return _outcome(state, ends, speakers)
         if state.passed in earlier:  # they go in a circle: all cutoffs of the circle count
             for circle in earlier[earlier.index(state.passed) :]:
                 _lower_all(ends, circle)
             state = _read_all(charter, ordered, ends)
-            return _outcome(state, state.ends)
+            return _outcome(state, state.ends, speakers)
         earlier.append(state.passed)
         ends = dict(state.passed)
 
@@ -126,8 +128,8 @@ def spares(cutoff: Cutoff | None, seq: int) -> bool:
     return cutoff is None or (cutoff.id is not None and seq <= cutoff.seq)
 
 
-def _of_root_keys(charter: Charter, acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
-    """The acts of keys that the charter names, or that a change proposed by such a key would make an agency's."""
+def _speakers(charter: Charter, acts: list[tuple[ActEntry, Act]]) -> frozenset[PublicKey]:
+    """The keys that the charter names, or that a change proposed by such a key would make an agency's."""
     keys = {agency.key for agency in charter.agencies}
     named = {
         (entry.key, act.change.key if isinstance(act.change, Rekey) else act.change.agency.key)
@@ -136,7 +138,7 @@ def _of_root_keys(charter: Charter, acts: list[tuple[ActEntry, Act]]) -> list[tu
     }
     while more := {new for by, new in named if by in keys and new not in keys}:
         keys |= more
-    return [(entry, act) for entry, act in acts if entry.key in keys]
+    return frozenset(keys)
 
 
 class _Words:
@@ -146,13 +148,13 @@ class _Words:
         valid = [(entry, act) for entry, act in ordered
                  if entry.key not in ends or spares(ends[entry.key][0], entry.seq)]  # fmt: skip
         self.changes = {entry.id: act.change for entry, act in valid if isinstance(act, Propose)}
-        self.yes: dict[EntryId, dict[PublicKey, tuple[int, int]]] = {}  # proposal -> key -> seqs of its first, last yes
+        self.yes: dict[EntryId, dict[PublicKey, int]] = {}  # proposal -> key -> seq of its first yes
         self.said: dict[PublicKey, set[EntryId]] = {}
         for entry, act in valid:
             proposal = entry.id if isinstance(act, Propose) else act.proposal if isinstance(act, Approve) else None
             if proposal in self.changes:
-                first, last = self.yes.setdefault(proposal, {}).get(entry.key, (entry.seq, entry.seq))
-                self.yes[proposal][entry.key] = (min(first, entry.seq), max(last, entry.seq))
+                first = self.yes.setdefault(proposal, {}).get(entry.key, entry.seq)
+                self.yes[proposal][entry.key] = min(first, entry.seq)  # a second yes says nothing new
                 self.said.setdefault(entry.key, set()).add(proposal)
 
 
@@ -226,9 +228,9 @@ def _disowned(state: _State, words: _Words, proposal: EntryId, key: PublicKey, s
     That is: said yes to a change that would cut it there, and for which enough have spoken. So a key that was stolen
     cannot complete an old proposal with the voices of those who have since decided that it was stolen.
     """
-    for other, (_, last) in words.yes.get(proposal, {}).items():
+    for other, first in words.yes.get(proposal, {}).items():
         for later in words.said[other] if other != key else ():
-            if words.yes[later][other][1] > last:
+            if words.yes[later][other] > first:
                 cutoff = _cutoff_of(state, later, words.changes[later], key)
                 if cutoff is not None and not spares(cutoff, seq) and _supported(state, words, later):
                     return True
@@ -305,12 +307,12 @@ def _lower_all(ends: _Ends, more: _Ends) -> None:
             ends[key] = found
 
 
-def _outcome(state: _State, ends: _Ends) -> Council:
+def _outcome(state: _State, ends: _Ends, speakers: frozenset[PublicKey]) -> Council:
     proposals = tuple(
         Proposal(item.id, item.agency, item.change, tuple(sorted(item.yes)), item.passed)
         for item in state.proposals.values()
     )
-    return Council(state.members, state.roots, state.threshold, ends, state.removed, proposals)
+    return Council(state.members, state.roots, speakers, state.threshold, ends, state.removed, proposals)
 
 
 def _order(cutoff: Cutoff) -> tuple[int, bytes]:

@@ -35,10 +35,10 @@ from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, dec
 from ledger.measure import Measure, ceiling, endorsed
 from ledger.storage import Reader, Writer
 from protocol.charter import Charter
-from protocol.codec import encode, pack, unpack_row
+from protocol.codec import decode, encode, pack, unpack_row
 from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row
 from protocol.frame import Run, decode_frame
-from protocol.limits import ANCHOR, ROOT_ENTRIES_MAX
+from protocol.limits import ANCHOR, HEADER_BYTES_MAX, ROOT_ENTRIES_MAX
 from protocol.merkle import append
 from protocol.message import Fork
 from protocol.reconcile import Head
@@ -79,11 +79,26 @@ class Outcome:
     set_aside: list[SetAside] = field(default_factory=list)
     diverged: list[Diverged] = field(default_factory=list)
     forks: list[tuple[PublicKey, int]] = field(default_factory=list)
-    branches: int = 0  # runs for which rows of another branch made way
+    branches: int = 0  # runs that begin a branch beside what is held
     refused: RemoteError | None = None
 
 
 Item: TypeAlias = "bytes | tuple[Run, ...] | Fork"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of one log to be written from `first` on."""
+
+    log: LogState
+    first: int
+    rows: Sequence[bytes]
+    facts: Sequence[Facts]
+
+    def at(self, key: PublicKey, seq: int) -> Facts | None:
+        """What the row at `seq` of that log says, if it is among these."""
+        found = key == self.log.key and self.first <= seq < self.first + len(self.facts)
+        return self.facts[seq - self.first] if found else None
 
 
 @dataclass(slots=True)
@@ -91,11 +106,12 @@ class _Plan:
     """What a checked frame will write."""
 
     logs: dict[PublicKey, LogState] = field(default_factory=dict)
-    rows: list[tuple[LogState, int, list[bytes], list[Facts]]] = field(default_factory=list)
+    rows: list[_Rows] = field(default_factory=list)
+    beside: list[tuple[_Rows, EntryId | None]] = field(default_factory=list)  # of a branch, and the id before them
+    again: list[PublicKey] = field(default_factory=list)  # logs to be measured once that is written
     acts: list[ActEntry] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
     fork: tuple[PublicKey, int, Fork] | None = None
-    branches: list[tuple[LogState, int]] = field(default_factory=list)  # rows from that seq on make way
 
 
 class Admission:
@@ -138,7 +154,7 @@ class Admission:
         plan = _Plan()
         authority = self.authority
         for index, run in enumerate(runs):
-            if authority.of(run.key) is None:
+            if not authority.admits(run.key):
                 plan.outcome.set_aside.append(SetAside(run.key, run.seq, "uncertified"))
                 continue
             known = len(plan.acts)
@@ -179,16 +195,21 @@ class Admission:
 
     def _keeps_beyond(self, log: LogState, run: Run) -> bool:
         """Whether entries beyond what counts are kept: a branch that may be the endorsed one, and a root key's."""
-        wanted = self.authority.is_root(log.key) and self.authority.cutoff(log.key) is not None
-        if log.forked_at is not None and run.end > log.forked_at:
-            wanted = wanted or self._measure.lacks_branch(log, self.authority)
-        return wanted and run.seq <= log.held and run.prev == self._measure.held_id(log, run.seq - 1)
+        if run.seq <= log.held and run.prev == self._measure.held_id(log, run.seq - 1):
+            wanted = self.authority.speaks(log.key) and not self.authority.may_write(log.key)
+            return wanted or self._may_be_branch(log, run)
+        return self._may_be_branch(log, run) and self._txn.get("branches", run.prev or b"\x00") is not None
+
+    def _may_be_branch(self, log: LogState, run: Run) -> bool:
+        beyond = log.forked_at is not None and run.end > log.forked_at
+        return beyond and self._measure.lacks_branch(log, self.authority)
 
     def _check_beyond(self, run: Run, log: LogState, plan: _Plan) -> None:
-        """Keep what joins what is held; what counts of the log is measured when it is written."""
+        """Keep what joins what is kept; what counts of the log is measured when it is written."""
         facts = self._read_rows(run, replace(log, id=self._measure.held_id(log, log.held - 1)))
+        joins = run.prev == self._measure.held_id(log, run.seq - 1)  # the log as it is held, or a branch beside it
         first = run.seq
-        while first < run.end and self._measure.held_id(log, first) == facts[first - run.seq].id:
+        while joins and first < run.end and self._measure.held_id(log, first) == facts[first - run.seq].id:
             first += 1
         settled = log.held if log.forked_at is None else min(log.held, log.forked_at)
         if first < min(settled, run.end):
@@ -196,7 +217,7 @@ class Admission:
             return
         plan.outcome.duplicates += first - run.seq
         end, beyond = run.end, "void"
-        if self.authority.is_root(log.key):
+        if self.authority.speaks(log.key):
             end = min(end, ROOT_ENTRIES_MAX)
         if log.forked_at is not None and not self._measure.lacks_branch(log, self.authority):
             end, beyond = min(end, log.forked_at), "forked"
@@ -206,12 +227,16 @@ class Admission:
             plan.outcome.set_aside.append(SetAside(run.key, max(first, end), beyond))
         if first < end:
             self._verify_run(run, facts, first)
-            fresh = slice(first - run.seq, end - run.seq)
-            plan.outcome.branches += first < log.held
-            plan.rows.append((log, first, list(run.rows[fresh]), facts[fresh]))
-            plan.branches.append((log, first))
-            plan.logs[run.key] = replace(log, held=end, time_ms=facts[end - 1 - run.seq].time_ms)
-            plan.outcome.new.append(Stretch(run.key, first, end - first))
+            rows = _Rows(log, first, run.rows[first - run.seq : end - run.seq], facts[first - run.seq : end - run.seq])
+            if joins and first == log.held:
+                plan.rows.append(rows)
+                plan.logs[run.key] = replace(log, held=end, time_ms=facts[end - 1 - run.seq].time_ms)
+                plan.outcome.new.append(Stretch(run.key, first, end - first))
+            else:
+                plan.outcome.branches += joins
+                plan.beside.append((rows, facts[first - run.seq - 1].id if first > run.seq else run.prev))
+                plan.logs[run.key] = log
+            plan.again.append(run.key)
 
     def _read_rows(self, run: Run, log: LogState) -> list[Facts]:
         facts: list[Facts] = []
@@ -261,7 +286,7 @@ class Admission:
         )
         first = min(log.held, size)
         fresh = facts[first - run.seq :]
-        plan.rows.append((log, first, list(run.rows[first - run.seq : len(facts)]), fresh))
+        plan.rows.append(_Rows(log, first, run.rows[first - run.seq : len(facts)], fresh))
         plan.logs[run.key] = grown
         plan.outcome.new.append(Stretch(run.key, log.size, size - log.size))
         plan.acts += [
@@ -281,13 +306,16 @@ class Admission:
         for seq in range(run.seq, min(run.end, log.held)):
             if facts[seq - run.seq].id == self._id_at(log, seq, plan):
                 continue
+            if log.forked_at is not None and log.forked_at <= seq:
+                plan.outcome.duplicates += 1  # it is proved already
+                return
             theirs = self._up_to_own(run.key, facts[seq - run.seq :])
             mine = self._up_to_own(run.key, (self._facts_at(log, at, plan) for at in range(seq, log.held)))
             first, second = sorted([mine, theirs], key=lambda side: entry_id(*side[0]))
             found = self._check_fork(Fork(first[0], second[0], first[1:], second[1:]))
-            if plan.rows or plan.acts:
+            if plan.rows or plan.beside:
                 plan.outcome.set_aside += [SetAside(stretch.key, stretch.first, "gap") for stretch in plan.outcome.new]
-                plan.rows, plan.acts, plan.branches, plan.outcome.new = [], [], [], []
+                plan.rows, plan.acts, plan.beside, plan.again, plan.outcome.new = [], [], [], [], []
             plan.logs, plan.fork = dict(found.logs), found.fork
             plan.outcome.forks = found.outcome.forks
             return
@@ -297,7 +325,7 @@ class Admission:
         (key, seq), other = (_place_of_chain(side) for side in fork.sides)
         if (key, seq) != other or entry_id(*fork.first) >= entry_id(*fork.second):
             raise FormatError("a fork proof is two different entries of one key and seq, in ascending order of id")
-        if self.authority.of(key) is None:
+        if not self.authority.admits(key):
             return _Plan(outcome=Outcome(set_aside=[SetAside(key, seq, "uncertified")]))
         if not all(self._measure.is_signed(key, *side[-1]) for side in fork.sides):
             raise AdmissionError(
@@ -340,29 +368,25 @@ class Admission:
             return None
         if seq == log.size - 1:
             return log.id
-        for planned, first, _, facts in plan.rows:
-            if planned.key == log.key and first <= seq < first + len(facts):
-                return facts[seq - first].id
+        for rows in plan.rows:
+            if (fact := rows.at(log.key, seq)) is not None:
+                return fact.id
         return self._measure.held_id(log, seq)
 
     def _facts_at(self, log: LogState, seq: int, plan: _Plan) -> Facts:
-        for planned, first, _, facts in plan.rows:
-            if planned.key == log.key and first <= seq < first + len(facts):
-                return facts[seq - first]
+        for rows in plan.rows:
+            if (fact := rows.at(log.key, seq)) is not None:
+                return fact
         return self._measure.fact_at(log, seq)
 
     # -- writing ----------------------------------------------------------------------------------
 
     def _write(self, plan: _Plan) -> None:
         txn = self._txn
-        branching = {log.key for log, _ in plan.branches}
-        for log, first in plan.branches:
-            if first < log.held:
-                self._make_way(log, first)
-        for log, first, rows, facts in plan.rows:
-            self._put_rows(log, first, rows, facts)
-            for fact in facts if log.key in branching else ():
-                txn.delete("branches", fact.id)
+        for rows in plan.rows:
+            self._put_rows(rows)
+        for rows, prev in plan.beside:
+            self._put_beside(rows, prev)
         for key, log in plan.logs.items():
             txn.put("logs", key, log.encode())
             txn.put("numbers", U32.pack(log.number), key)
@@ -370,10 +394,13 @@ class Admission:
         if plan.fork is not None:
             key, seq, fork = plan.fork
             txn.put("forks", key + U64.pack(seq), encode(fork.value()))
-        if plan.acts or plan.fork is not None or plan.branches:
+        if plan.acts or plan.fork is not None or plan.again:
             self.acts += plan.acts
-            again = [plan.fork[0]] if plan.fork is not None else [log.key for log, _ in plan.branches]
-            self._renew_authority(again)
+            self._renew_authority([plan.fork[0]] if plan.fork is not None else plan.again)
+        for rows, _ in plan.beside:
+            log = self.log(rows.log.key)
+            if log.size > rows.log.size:  # the branch is whole
+                plan.outcome.new.append(Stretch(log.key, rows.log.size, log.size - rows.log.size))
 
     def _renew_authority(self, again: Sequence[PublicKey]) -> None:
         """Evaluate the acts and measure the logs that they speak of, until nothing moves.
@@ -408,17 +435,26 @@ class Admission:
             if not moved:
                 return
 
-    def _put_rows(self, log: LogState, first: int, rows: Sequence[bytes], facts: Sequence[Facts]) -> None:
-        txn = self._txn
-        places = [PLACE.pack(log.number, first + offset) for offset in range(len(rows))]
-        txn.put_many("rows", zip(places, [f.id + row for f, row in zip(facts, rows, strict=True)], strict=True))
-        txn.put_many("ids", sorted(zip([fact.id for fact in facts], places, strict=True)))
-        kinds = [(p, f.kind) for p, f in zip(places, facts, strict=True) if f.kind in INDEXED_KINDS]
+    def _put_rows(self, new: _Rows) -> None:
+        txn, number = self._txn, new.log.number
+        places = [PLACE.pack(number, new.first + offset) for offset in range(len(new.rows))]
+        pairs = zip(places, [fact.id + row for fact, row in zip(new.facts, new.rows, strict=True)], strict=True)
+        txn.put_many("rows", pairs)
+        txn.put_many("ids", sorted(zip([fact.id for fact in new.facts], places, strict=True)))
+        kinds = [(p, f.kind) for p, f in zip(places, new.facts, strict=True) if f.kind in INDEXED_KINDS]
         for place, kind in kinds:
             txn.put("kinds", kind_key(kind, place), b"")
-        if rows:
-            txn.put("arrivals", U64.pack(self._arrival), ARRIVAL.pack(log.number, first, len(rows)))
-            self._arrival += len(rows)
+        if places:
+            txn.put("arrivals", U64.pack(self._arrival), ARRIVAL.pack(number, new.first, len(places)))
+            self._arrival += len(places)
+
+    def _put_beside(self, new: _Rows, prev: EntryId | None) -> None:
+        """Keep entries of a branch beside the log, where `Ledger.entry` finds them."""
+        for offset, (fact, row) in enumerate(zip(new.facts, new.rows, strict=True)):
+            place = PLACE.pack(new.log.number, new.first + offset)
+            self._txn.put("branches", fact.id, pack([place, prev or b"", row]))
+            self._txn.put("ids", fact.id, place)
+            prev = fact.id
 
     def _restored(self, log: LogState) -> LogState:
         """The log with the branch that its cutoff endorses, where that is kept whole beside it."""
@@ -441,7 +477,7 @@ class Admission:
         for row in reversed(aside):
             facts.append(read_row(row, log.key, seq + 1 + len(facts), facts[-1].id if facts else known))
             self._txn.delete("branches", facts[-1].id)
-        self._put_rows(log, seq + 1, aside[::-1], facts)
+        self._put_rows(_Rows(log, seq + 1, aside[::-1], facts))
         back = replace(log, held=cutoff.seq + 1, time_ms=facts[-1].time_ms)
         self._txn.put("logs", log.key, back.encode())
         return back
@@ -449,9 +485,9 @@ class Admission:
     def _make_way(self, log: LogState, first: int) -> None:
         """Put the rows of a branch from `first` on beside the log, where `Ledger.entry` still finds them."""
         txn = self._txn
-        places = [(place, raw) for place, raw in self._measure.rows(log, first, log.held)]
+        held = list(self._measure.rows(log, first, log.held))
         prev = self._measure.held_id(log, first - 1) or b""
-        for place, raw in places:
+        for place, raw in held:
             txn.put("branches", raw[:32], pack([place, prev, raw[32:]]))
             txn.delete("rows", place)
             for kind in INDEXED_KINDS:
@@ -492,11 +528,14 @@ def _acts_of(reader: Reader, log: LogState) -> list[ActEntry]:
 
 def _changed(before: Authority, after: Authority) -> list[PublicKey]:
     """The keys of whose logs more or less may count now."""
+    moved = before.council.speakers ^ after.council.speakers  # of these other heads are told
     keys = before.standings.keys() | after.standings.keys()
     return sorted(
-        key
-        for key in keys
-        if (before.of(key) is None) != (after.of(key) is None) or before.cutoff(key) != after.cutoff(key)
+        moved.union(
+            key
+            for key in keys
+            if (before.of(key) is None) != (after.of(key) is None) or before.cutoff(key) != after.cutoff(key)
+        )
     )
 
 
@@ -511,11 +550,11 @@ def _place_of_chain(side: Sequence[tuple[bytes, bytes]]) -> tuple[PublicKey, int
 
 def _link_of(header: bytes) -> tuple[PublicKey, int, object]:
     """Key, seq and prev of a header."""
-    fields = unpack_row(header)
-    if len(fields) != 10 or fields[0] != VERSION or type(fields[1]) is not bytes or type(fields[2]) is not int:
+    fields = decode(header, size_max=HEADER_BYTES_MAX)
+    if type(fields) is not list or len(fields) != 10 or type(fields[0]) is not int or fields[0] != VERSION:
         raise FormatError("a fork proof holds something that is not an entry's header")
-    if len(fields[1]) != 32 or fields[2] < 0 or encode(fields) != header:
-        raise FormatError("a fork proof holds a header that is not in canonical form")
+    if type(fields[1]) is not bytes or len(fields[1]) != 32 or type(fields[2]) is not int or fields[2] < 0:
+        raise FormatError("a fork proof holds a header of no key or no seq")
     return PublicKey(fields[1]), fields[2], fields[3]
 
 

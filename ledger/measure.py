@@ -7,9 +7,9 @@
 | forked at f             | below f                                                                            |
 | both, and seq >= f      | up to seq where the entry held there is `id`: that branch is endorsed; else below f |
 
-And never more than ends at an entry whose own signature holds, where more is held: so that it can be sent on.
-Peers are told of what counts; of a root key's log also of what is void, because the council's acts are read together,
-and nodes that hold different ones might decide differently about which of them are void.
+And never more than ends at an entry whose own signature holds: so that it can be sent on.
+Peers are told of what counts; of the log of a key that speaks in the council, or might, also of what is void, because
+the council's acts are read together, and nodes that hold different ones might decide differently which are void.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ def endorsed(log: LogState, authority: Authority) -> bool:
 def ceiling(log: LogState, authority: Authority) -> tuple[int, str]:
     """How many entries of a log may count, and what becomes of the rest: "forked" or "void"."""
     end = end_of(authority.cutoff(log.key))
-    if authority.is_root(log.key):
+    if authority.speaks(log.key):
         end = min(end, ROOT_ENTRIES_MAX)
     if log.forked_at is None or end <= log.forked_at:
         return end, "void"
@@ -102,7 +102,7 @@ class Measure:
 
     def head(self, log: LogState, authority: Authority) -> Head:
         """The head as peers are told it."""
-        if not authority.is_root(log.key) or authority.cutoff(log.key) is None or log.size == log.held:
+        if not authority.speaks(log.key) or log.size == log.held:
             return log.head
         size = log.held if log.forked_at is None else min(log.held, log.forked_at)
         size = self._sendable(log, max(size, log.size), log.size)
@@ -110,6 +110,6 @@ class Measure:
 
     def _sendable(self, log: LogState, size: int, least: int) -> int:
         """Back from `size` to an entry that can be sent on: at most ANCHOR steps."""
-        while least < size < log.held and not self.is_own(log.key, self.fact_at(log, size - 1)):
+        while least < size and not self.is_own(log.key, self.fact_at(log, size - 1)):
             size -= 1
         return size

@@ -8,7 +8,8 @@ cannot be read is counted as malformed and found by nothing.
 |-----------|---------------------|-----------------------------------------------------------------------------|
 | `entries` | record, step        | where it came, who wrote it, the record it is or is on                      |
 | `words`   | the same            | its words, coarse words, and tokens for places, drugs, phones and plates    |
-| `docs`    | record              | what queries narrow by, and its document's state once a step has changed it |
+| `docs`    | record              | what queries narrow by, and its document's state once a step has changed it;|
+|           |                     | `counts` 0 for one that is void, disputed or uncertified: only found        |
 | `items`   | seized item         | substance, unit, amount, mass in grams and nanograms above them             |
 | `links`   | link that stands    | from, relation, to, by which agency                                         |
 | `spots`   | record with a place | R*Tree                                                                      |
@@ -23,6 +24,7 @@ to be of another agency, the records it touched are made again from the ledger.
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -40,7 +42,8 @@ from protocol.body import parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import EntryId
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
+COUNTS: Final = "ok"  # the status of an entry that counts
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of bodies: what one step of `catch_up` holds in memory
 _CHUNK: Final = 256  # entries read at once: at most 64 MiB of bodies
 _DOCUMENTS_MAX: Final = 256  # held at once while steps are applied: some are megabytes
@@ -54,7 +57,8 @@ CREATE INDEX entries_author ON entries (author, seq);
 CREATE TABLE docs (
   arrival INTEGER PRIMARY KEY, record BLOB NOT NULL UNIQUE, author BLOB NOT NULL, type TEXT NOT NULL,
   at_ms INTEGER NOT NULL, region TEXT NOT NULL, counting TEXT NOT NULL, status TEXT NOT NULL, due_ms INTEGER,
-  retracted INTEGER NOT NULL, conflicts INTEGER NOT NULL, proposals INTEGER NOT NULL, state BLOB
+  retracted INTEGER NOT NULL, conflicts INTEGER NOT NULL, proposals INTEGER NOT NULL, counts INTEGER NOT NULL,
+  state BLOB
 ) STRICT;
 CREATE INDEX docs_type ON docs (type, arrival);
 CREATE INDEX docs_open ON docs (conflicts, proposals) WHERE conflicts > 0 OR proposals > 0;
@@ -77,7 +81,7 @@ CREATE TABLE waiting (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX waiting_step ON waiting (arrival);
 CREATE TABLE authors (key BLOB PRIMARY KEY, agency TEXT NOT NULL, unit TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE cuts (key BLOB PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE cuts (key BLOB PRIMARY KEY, size INTEGER NOT NULL, why TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, coarse, content = '', tokenize = 'unicode61 remove_diacritics 2');
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES ('cursor', 0), ('malformed', 0);
@@ -162,18 +166,18 @@ class Projection(Search):
         Returns the authority by which all is read now. What is read of the ledger later may be newer; then the next
         call finds that out.
         """
-        cuts: dict[bytes, int] = {bytes(key): size for key, size in ledger.cuts.items()}
-        old_cuts: dict[bytes, int] = dict(db.execute("SELECT key, size FROM cuts"))
         authority = ledger.authority
+        cuts = {bytes(key): (size, _why_cut(authority, key)) for key, size in ledger.cuts.items()}
+        old_cuts = {bytes(key): (size, why) for key, size, why in db.execute("SELECT key, size, why FROM cuts")}
         if cuts == old_cuts and authority is self._authority:
             return authority
         old_places = {PublicKey(key): (agency, unit) for key, agency, unit in db.execute("SELECT * FROM authors")}
         moved = [key for key, place in old_places.items() if _place(authority, key) != place]
         changed = [(bytes(key), 0) for key in moved]
-        for key in cuts.keys() | old_cuts.keys():
-            sizes = [size for size in (cuts.get(key), old_cuts.get(key)) if size is not None]
-            if cuts.get(key) != old_cuts.get(key):
-                changed.append((key, min(sizes)))
+        changed += [
+            (key, min(cut[0] for cut in (cuts.get(key), old_cuts.get(key)) if cut is not None))
+            for key in cuts.keys() | old_cuts.keys() if cuts.get(key) != old_cuts.get(key)
+        ]  # fmt: skip
         found: set[bytes] = set()
         for key, size in changed:
             sql = "SELECT record FROM entries WHERE author = ? AND seq >= ?"
@@ -183,7 +187,7 @@ class Projection(Search):
             places = [(key, *_place(authority, key)) for key in moved]
             db.executemany("INSERT OR REPLACE INTO authors VALUES (?, ?, ?)", places)
             db.execute("DELETE FROM cuts")
-            db.executemany("INSERT INTO cuts VALUES (?, ?)", cuts.items())
+            db.executemany("INSERT INTO cuts VALUES (?, ?, ?)", [(key, *cut) for key, cut in cuts.items()])
             applying = _Applying(db, ledger)
             for record in sorted(found):
                 applying.make_again(record)
@@ -253,12 +257,12 @@ def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:
     if entry.kind == "record":
         record = parse_record(entry.body or b"")
         name, target, fields = record.type, bytes(entry.id), record.fields
-        if not item.disputed:
-            codes = _add_doc(batch, ledger, item.arrival, operation_of(ledger, entry, "", fields), name)
+        state = ledger.status(entry) if item.disputed else COUNTS
+        codes = _add_doc(batch, ledger, item.arrival, operation_of(ledger, entry, "", fields), name, state)
     else:
         step = parse_step(entry.body or b"")
         name, target, fields = step.step, bytes(step.record), step.fields
-        op = None if item.disputed else operation_of(ledger, entry, name, fields)
+        op = None if item.disputed else operation_of(ledger, entry, name, fields, step.acts)
         batch.steps.append(_Step(item.arrival, entry.id, target, op))
     batch.entries.append((item.arrival, entry.id, entry.key, entry.seq, entry.time_ms, entry.kind, name, target))
     texts = [name]
@@ -268,15 +272,20 @@ def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:
     batch.words.append((item.arrival, f"{exact} zqi{import_id}" if isinstance(import_id, str) else exact, rough))
 
 
-def _add_doc(batch: _Batch, ledger: Ledger, arrival: int, creation: Operation, type_name: str) -> list[str]:
-    """The rows of a new record; returns the codes to index it by."""
+def _add_doc(
+    batch: _Batch, ledger: Ledger, arrival: int, creation: Operation, type_name: str, state: str
+) -> list[str]:  # fmt: skip
+    """The rows of a new record; returns the codes to index it by. state: as `Ledger.status`.
+
+    One that does not count is found like others, by its state too; it has no document, due time or links.
+    """
     fields = creation.fields
     row, items, place = _doc_row(fields, creation.time_ms, creation.agency)
-    words, due = outline(type_name, fields, ())
-    status = _status(fields, words)
-    batch.docs.append((arrival, creation.id, creation.author, type_name, *row, status, due, 0, 0, 0, None))
+    words, due = outline(type_name, fields, ()) if state == COUNTS else ((state,), None)
+    status, counts = _status(fields, words), int(state == COUNTS)
+    batch.docs.append((arrival, creation.id, creation.author, type_name, *row, status, due, 0, 0, 0, counts, None))
     batch.items += [(arrival, *item) for item in items]
-    if "links" in fields:
+    if "links" in fields and counts:
         batch.links += _link_rows(Document.created(creation))
     if place is not None:
         batch.spots.append((arrival, place[0], place[0], place[1], place[1]))
@@ -367,6 +376,14 @@ def _add_texts(values: Iterable[Value], texts: list[str]) -> None:
 # -- operations ---------------------------------------------------------------------------------------
 
 
+def _why_cut(authority: Authority, key: PublicKey) -> str:
+    """What decides between void, disputed and uncertified: the log's end, as text."""
+    if authority.of(key) is None:
+        return "uncertified"
+    cutoff = authority.cutoff(key)
+    return "" if cutoff is None else f"{cutoff.seq} {cutoff.id.hex() if cutoff.id is not None else ''}"
+
+
 def _place(authority: Authority, key: PublicKey) -> tuple[str, str]:
     """The agency and unit of a key, empty for one that is not certified."""
     standing = authority.of(key)
@@ -404,17 +421,17 @@ class _Applying:
 
     def _make_row_again(self, record: bytes) -> None:
         entry = self._ledger.entry(record)
-        sql = "SELECT arrival, type FROM entries WHERE author = ? AND seq = ? AND kind = 'record'"
-        row = None if entry is None else self._db.execute(sql, (entry.key, entry.seq)).fetchone()
+        sql = "SELECT arrival, type FROM entries WHERE author = ? AND seq = ? AND id = ? AND kind = 'record'"
+        row = None if entry is None else self._db.execute(sql, (entry.key, entry.seq, record)).fetchone()
         if entry is None or row is None:
             return  # its steps wait for it
         arrival, type_name = row
         _delete_follows(self._db, arrival, record)
         self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
-        creation = self._operation(entry.id)
-        if creation is not None:
+        state = COUNTS if undisputed(self._ledger, entry, self._sizes) else self._ledger.status(entry)
+        with suppress(FormatError):  # it could be read when it came
             batch = _Batch([], [], [], [], [], [], [])
-            _add_doc(batch, self._ledger, arrival, creation, type_name)
+            _add_doc(batch, self._ledger, arrival, operation(self._ledger, entry), type_name, state)
             _insert_docs(self._db, batch)
 
     def _run(self, queue: list[_Step]) -> None:
@@ -473,7 +490,8 @@ class _Applying:
         """The record's state, or None while there is none: it is not here, or disputed, or cannot be read."""
         found = self._documents.get(record)
         if found is None:
-            row = self._db.execute("SELECT arrival, type, state FROM docs WHERE record = ?", (record,)).fetchone()
+            sql = "SELECT arrival, type, state FROM docs WHERE record = ? AND counts"
+            row = self._db.execute(sql, (record,)).fetchone()
             entry = self._ledger.entry(record) if row is not None else None
             if row is None or entry is None:
                 return None
@@ -520,7 +538,7 @@ def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str,
 
 
 def _insert_docs(db: sqlite3.Connection, batch: _Batch) -> None:
-    db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.docs)
+    db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.docs)
     db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", batch.items)
     db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", batch.links)
     db.executemany("INSERT OR REPLACE INTO spots VALUES (?, ?, ?, ?, ?)", batch.spots)

@@ -4,7 +4,7 @@ Answers name records; what they say is read from the ledger, so nothing that is 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +25,7 @@ from protocol.entry import Entry, EntryId
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT_VTAB})
 STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
+HISTORY_MAX: Final = 20_000  # steps of one record that are shown
 MATCHED_MAX: Final = 1000  # steps of one record, told for one query
 
 
@@ -95,7 +96,7 @@ class Search:
         """(type, creating entry, state) of those of the records that are here, not disputed and can be read."""
         with self.connection() as db:
             for record in records:
-                row = db.execute("SELECT type, state FROM docs WHERE record = ?", (record,)).fetchone()
+                row = db.execute("SELECT type, state FROM docs WHERE record = ? AND counts", (record,)).fetchone()
                 entry = ledger.entry(record) if row is not None else None
                 if row is not None and entry is not None:
                     yield row[0], entry, Document.from_bytes(row[1]) if row[1] else created(ledger, entry)
@@ -105,7 +106,7 @@ class Search:
         retracted: bool = False,
     ) -> list[Listed]:
         """Records of a type (all: ""), newest first; unsettled: with conflicts or open proposals."""
-        sql = "SELECT arrival, record, type, at_ms, status, due_ms FROM docs WHERE arrival > ?"
+        sql = "SELECT arrival, record, type, at_ms, status, due_ms FROM docs WHERE counts AND arrival > ?"
         sql += "" if retracted else " AND retracted = 0"
         sql += " AND type = ?" if type_name else ""
         sql += " AND (conflicts > 0 OR proposals > 0)" if unsettled else ""
@@ -149,7 +150,7 @@ class Search:
 
     def counts(self) -> dict[str, int]:
         """How many records there are of each type; under "" how many entries are malformed."""
-        sql = "SELECT type, count(*) FROM docs GROUP BY type ORDER BY type"
+        sql = "SELECT type, count(*) FROM docs WHERE counts GROUP BY type ORDER BY type"
         with self.connection() as db:
             counts = {str(name): int(count) for name, count in db.execute(sql)}
             counts[""] = state_of(db, "malformed")
@@ -178,7 +179,7 @@ class Search:
             for source, target, agency in db.execute(sql):
                 said.setdefault((min(source, target), max(source, target)), set()).add(agency)
             sql = "SELECT agency, retracted FROM docs JOIN authors ON key = author"
-            sql += " WHERE record = ? AND type = 'seizure'"
+            sql += " WHERE record = ? AND type = 'seizure' AND counts"
             for record in {record for pair in said for record in pair}:
                 of[record], gone = db.execute(sql, (record,)).fetchone() or ("", 0)
                 if gone:
@@ -218,7 +219,8 @@ class Search:
             db.execute("CREATE TEMP TABLE left_out (record BLOB PRIMARY KEY)")
             for group in groups:
                 db.executemany("INSERT INTO left_out VALUES (?)", [(one,) for one in group - {_counted(db, group)}])
-            where += ["d.type = 'seizure'", "d.retracted = 0", "d.record NOT IN (SELECT record FROM left_out)"]
+            where += ["d.counts", "d.type = 'seizure'", "d.retracted = 0"]
+            where.append("d.record NOT IN (SELECT record FROM left_out)")
             rows = f"FROM docs d LEFT JOIN items i ON i.doc = d.arrival WHERE {' AND '.join(where)}"
             sql = (
                 f"SELECT {key}, i.unit, sum(i.mass_g), sum(i.mass_ng),"
@@ -268,14 +270,20 @@ def operation(ledger: Ledger, entry: Entry) -> Operation:
     if entry.kind == "record":
         return operation_of(ledger, entry, "", parse_record(entry.body).fields)
     step = parse_step(entry.body)
-    return operation_of(ledger, entry, step.step, step.fields)
+    return operation_of(ledger, entry, step.step, step.fields, step.acts)
 
 
-def operation_of(ledger: Ledger, entry: Entry, step: str, fields: Mapping[str, Value]) -> Operation:
-    """The operation of an entry whose body says this."""
+def operation_of(
+    ledger: Ledger, entry: Entry, step: str, fields: Mapping[str, Value], acts: Container[EntryId] = ()
+) -> Operation:
+    """The operation of an entry whose body says this. acts: refs that are no operations, and are left out.
+
+    An act that it names may never come here, when it does not count: nothing may wait for it.
+    """
     standing = ledger.authority.of(entry.key)
     agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")
-    return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, entry.refs, unit)
+    refs = tuple(ref for ref in entry.refs if ref not in acts)
+    return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, refs, unit)
 
 
 def created(ledger: Ledger, entry: Entry) -> Document:

@@ -262,7 +262,7 @@ class Ledger:
             if raw is None:
                 return None
             log = decode_log(key, raw)
-            told = min(self.heads.get(key).size, log.held) if self.authority.is_root(key) else 0
+            told = min(self.heads.get(key).size, log.held) if self.authority.speaks(key) else 0
             stop = min(stop, max(log.size, told))
             if not 0 <= first < stop:
                 return None
@@ -349,7 +349,7 @@ class Ledger:
 
 def _is_told(head: Head, authority: Authority) -> bool:
     """Whether peers hear of a log: nodes that hold none of it, and nodes where nothing of it counts, must agree."""
-    return authority.of(head.key) is not None and (head.size > 0 or head.forked)
+    return authority.admits(head.key) and (head.size > 0 or head.forked)
 
 
 def _is_cut(log: LogState) -> bool:

@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from keys.errors import FormatError
-from ledger.authority import Authority, Standing
+from ledger.authority import Authority, Ended, Standing
 from ledger.document import FILE, LINK, RETRACTED, TAG, Document, Operation, Said, changes
 from ledger.store import Ledger
 from protocol.acts import (
@@ -53,6 +53,37 @@ def author_view(authority: Authority, key: bytes) -> dict[str, Value]:
     return {
         "key": key.hex(), "name": standing.name, "agency": standing.agency, "unit": standing.unit,
         "rank": standing.rank,
+    }  # fmt: skip
+
+
+def standing_view(ledger: Ledger, standing: Standing, authority: Authority | None = None) -> dict[str, Value]:
+    """A key, by whom it was certified, how much of its log counts here, and what ended it, if anything did.
+
+    authority: in which it stands so; by default the ledger's own.
+    """
+    log = ledger.log(standing.key)
+    size, held = (log.size, log.held) if log is not None else (0, 0)
+    view = author_view(authority or ledger.authority, standing.key) | {
+        "roles": list(standing.roles), "act": standing.act.hex() if standing.act else "",
+        "counts": size, "void": 0, "disputed": 0, "uncertified": 0,
+        "forked_at": log.forked_at if log is not None else None, "ended": None,
+    }  # fmt: skip
+    rest = ledger.log_entries(standing.key, size, 1) if held > size else []
+    if rest:
+        view[ledger.status(rest[0].entry)] = held - size
+    if standing.ended is not None:
+        view["ended"] = ended_view(ledger, standing.ended, authority)
+    return view
+
+
+def ended_view(ledger: Ledger, ended: Ended, authority: Authority | None = None) -> dict[str, Value]:
+    """Where a log ends, by whose act, when and why. seq None: none of it counts. by: empty for the council."""
+    act = ledger.entry(ended.act)
+    by = author_view(authority or ledger.authority, ended.by) if ended.by is not None else None
+    return {
+        "seq": ended.cutoff.seq if ended.cutoff.id is not None else None,
+        "id": ended.cutoff.id.hex() if ended.cutoff.id is not None else None, "by": by, "act": ended.act.hex(),
+        "time_ms": act.time_ms if act is not None else None, "reason": ended.reason,
     }  # fmt: skip
 
 
@@ -270,12 +301,13 @@ def act_sentence(body: bytes) -> str:
         case Unit():
             return f"names unit {act.unit}, {act.title}, covering {', '.join(act.regions) or 'no region'}"
         case Propose():
-            return f"proposes to the council: {_change(act.change)}"
+            return f"proposes to the council: {change_sentence(act.change)}"
         case Approve():
             return f"approves proposal {act.proposal.hex()[:12]}"
 
 
-def _change(change: Change) -> str:
+def change_sentence(change: Change) -> str:
+    """What the council would do."""
     match change:
         case Admit():
             return f"admit {change.agency.name} ({change.agency.title})"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from node.arguments import Commands, Parser, add_card, add_passphrase, command, group, list_of
+from node.cli_authority import add_authority_commands
 from node.cli_officer import add_officer_commands
 from node.words import LANGUAGES, _, noted, told_error, use
 
@@ -116,6 +117,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version="hamkor 0.1.0", help=told)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _agency(commands)
+    add_authority_commands(commands)
     _node(commands)
     add_officer_commands(commands)
     _auditor(commands)

@@ -218,8 +218,9 @@ def _read(commands: Commands) -> None:
     )  # fmt: skip
     log.add_argument("--follow", action="store_true", help=_("go on as new ones come"))
     who = command(
-        commands, "who", "reading:who", _("the certificates from a key or name up to the charter"), "hamkor who tosheva"
-    )
+        commands, "who", "standing:who",
+        _("the certificates from a key or name up to the charter, and what became of it"), "hamkor who tosheva",
+    )  # fmt: skip
     who.add_argument("name", help=_("a key's first digits, a name, an agency or a unit"))
 
 

@@ -10,16 +10,17 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from keys import errors
-from keys.errors import BusyError, FormatError, HamkorError, KeyFileError, LocalError
-from keys.mark import Mark
+from keys.errors import BusyError, FormatError, HamkorError, KeyFileError, LocalError, MarkError
+from keys.mark import Mark, mark_path
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
 from node.home import Home
-from node.submit import BATCH_MAX, pending_runs, run_request, sign_batch
+from node.submit import BATCH_MAX, naming, pending_runs, run_request, sign_batch
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
 from protocol.frame import Draft, Run
@@ -169,11 +170,6 @@ def is_alive(home: Home) -> bool:
     return False
 
 
-def mark_path(key_path: Path) -> Path:
-    """Where the high-water mark of a key file is."""
-    return key_path.with_name(key_path.name + ".mark")
-
-
 def write(
     node: Node, signer: SigningKey, key_path: Path, kind: str, drafts: Sequence[Draft],
     progress: Callable[[int], None] | None = None,
@@ -189,8 +185,9 @@ def write(
         ids: list[EntryId] = []
         resubmitted = False
         while len(ids) < len(drafts):
-            place, network_id, time_ms = _prepare(node, signer.public, kind)
-            if mark.check(place.seq, place.prev) == "resubmit":
+            prepared = _prepare(node, signer.public, kind)
+            place = prepared.place
+            if _checked(mark, prepared) == "resubmit":
                 if resubmitted:
                     raise BusyError("the node took what was signed last, but its log did not grow; restart the node")
                 for run in pending_runs(mark):
@@ -198,7 +195,9 @@ def write(
                 resubmitted = True
                 continue
             stop = len(ids) + batch_size(drafts[len(ids) : len(ids) + BATCH_MAX])
-            run, signed = sign_batch(signer, network_id, mark, place, drafts[len(ids) : stop], max(wall_ms(), time_ms))
+            batch = naming(drafts[len(ids) : stop], prepared.acts)
+            time_ms = max(wall_ms(), prepared.time_ms)
+            run, signed = sign_batch(signer, prepared.network_id, mark, place, batch, time_ms)
             node.submit(run)
             ids += signed
             if progress is not None:
@@ -213,8 +212,7 @@ def resubmit(node: Node, public: PublicKey, key_path: Path, kind: str) -> None:
     """
     with _alone(key_path):
         mark = Mark.open(mark_path(key_path), public)
-        place, _, _ = _prepare(node, public, kind)
-        if mark.check(place.seq, place.prev) == "resubmit":
+        if _checked(mark, _prepare(node, public, kind)) == "resubmit":
             for run in pending_runs(mark):
                 node.submit(run)
 
@@ -246,11 +244,39 @@ def _alone(key_path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _prepare(node: Node, key: PublicKey, kind: str) -> tuple[Place, NetworkId, int]:
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Where a log stands at the node, and what to name in its next entry."""
+
+    place: Place
+    network_id: NetworkId
+    time_ms: int  # of the log's last entry
+    acts: tuple[EntryId, ...]
+    whole: bool  # the node has seen all that at least one other node holds, or there is no other
+
+
+def _prepare(node: Node, key: PublicKey, kind: str) -> _Prepared:
     prepared = node.ask("prepare", key=key, kind=kind)
     match prepared:
         case {"seq": int() as seq, "prev": None | bytes() as prev, "network_id": bytes() as network_id,
-              "time_ms_min": int() as time_ms}:  # fmt: skip
-            return Place(key, seq, EntryId(prev) if prev is not None else None), NetworkId(network_id), time_ms
+              "time_ms_min": int() as time_ms, "acts": list() as acts, "whole": bool() as whole}:  # fmt: skip
+            place = Place(key, seq, EntryId(prev) if prev is not None else None)
+            named = tuple(EntryId(act) for act in acts if isinstance(act, bytes))
+            return _Prepared(place, NetworkId(network_id), time_ms, named, whole)
         case _:
             raise FormatError("the node's answer is not understood; command line and node differ in version")
+
+
+def _checked(mark: Mark, prepared: _Prepared) -> str:
+    """Whether the key may sign: "ok", or "resubmit". A lost mark goes on where the log ends, if the log is whole."""
+    place = prepared.place
+    state = mark.check(place.seq, place.prev)
+    if state != "lost":
+        return state
+    if not prepared.whole:
+        raise MarkError(
+            f"the high-water mark {mark.path} is missing, so what the key has signed must come from other nodes first:"
+            " run the node, let it link with another (hamkor peers), and try again"
+        )
+    mark.adopt(place.seq, place.prev)
+    return "ok"

@@ -1,8 +1,8 @@
 """The control socket: how the command line talks to the daemon on the same machine.
 
 A message is a u32 length (big-endian) and a canonical map. A request is {"op": name, ...}; the answers are
-{"item": value} any number of times, then {"ok": value} or {"error": {"kind", "message"}}. The socket has mode
-0600 and only processes of the same user are served.
+{"item": value} any number of times, then {"ok": value} or {"error": {"kind", "message"}}, with a "reason" where an
+entry was not admitted. The socket has mode 0600 and only processes of the same user are served.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from keys.errors import BusyError, FormatError, HamkorError
+from keys.errors import AdmissionError, BusyError, FormatError, HamkorError
 from protocol.codec import Value, decode, encode
 
 REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -83,7 +83,13 @@ async def _serve_client(stream: trio.SocketStream, answer: Answer) -> None:
         try:
             await _write(stream, {"ok": await answer(request, send_item)})
         except HamkorError as error:
-            await _write(stream, {"error": {"kind": type(error).__name__, "message": str(error)}})
+            await _write(stream, {"error": error_value(error)})
+
+
+def error_value(error: HamkorError) -> dict[str, Value]:
+    """An error as it goes to the client, which raises it again."""
+    value: dict[str, Value] = {"kind": type(error).__name__, "message": str(error)}
+    return value | {"reason": error.reason} if isinstance(error, AdmissionError) else value
 
 
 async def _read(stream: trio.SocketStream) -> Request | None:

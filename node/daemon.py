@@ -33,6 +33,7 @@ from keys.errors import BusyError, HamkorError, HomeError, IndexDamagedError, Lo
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
+from ledger.knowledge import acts_to_name
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.store import CommitResult, Ledger, load
@@ -40,7 +41,7 @@ from ledger.workflow import names
 from node.boards import RECEIPTED, receipts_due
 from node.clock import now, wall_ms
 from node.control import Request, SendItem, serve_control
-from node.desk import LIMIT_MAX, Desk
+from node.desk import LIMIT_MAX, Desk, alone
 from node.engine.engine import Engine, EngineSettings
 from node.engine.events import (
     BundleSubmitted,
@@ -63,7 +64,7 @@ from node.engine.events import (
 from node.files import SERVE_QUEUE_BYTES_MAX, Exchange, FileStore
 from node.heard import absent_nodes, load_heard, save_heard
 from node.home import Home
-from node.submit import commit_bundle, import_answer, pending_runs, read_run, sign_batch, submit_answer
+from node.submit import commit_bundle, import_answer, naming, pending_runs, read_run, sign_batch, submit_answer
 from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
 from node.transport_fixes import parse_target
 from protocol.body import encode_address, encode_step
@@ -80,6 +81,7 @@ _INDEX_WAIT_S: Final = 120.0
 _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
+_SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
 
 
@@ -97,7 +99,7 @@ class Driver:
         self.signer = signer
         self.engine = Engine(signer.public, ledger, rng, settings)
         self.projection = projection
-        self.desk = Desk(ledger, projection, signer.public, self.not_heard)
+        self.desk = Desk(ledger, projection, signer.public, self.not_heard, lambda: self._met)
         self.transport: Transport | None = None
         self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
         self.last_heard = load_heard(home)  # node -> wall_ms
@@ -120,6 +122,7 @@ class Driver:
         self.exchange = Exchange(self.files, self._send_get)
         self._chunks_in, self._chunks_out = trio.open_memory_channel[bytes](_CHUNKS_MAX)
         self._files_wanted = trio.Event()
+        self._met = False  # since the start, this node and another have held the same
         self._own_turn = trio.Lock()  # two entries of the node's own may not be signed for one place
 
     # -- the engine -------------------------------------------------------------------------------
@@ -210,7 +213,7 @@ class Driver:
     async def ask(self, make: Callable[[int], Event]) -> Outcome:
         """Feed the event that `make` builds with a new request number; wait for what becomes of it."""
         if self.stopping:
-            raise LocalError("the node is stopping; try again when it runs")
+            raise BusyError("the node is stopping; try again when it runs")
         self._request += 1
         request = self._request
         self._waiting[request] = trio.Event()
@@ -246,8 +249,10 @@ class Driver:
                     log.error("commit failed", extra={"error": str(error)})
                 self.feed(CommitFailed(commit.batch, error))
             else:
+                self._check_own_log(result)
                 self.feed(Committed(commit.batch, result))
                 self._authority_checked()
+                self._note_met()
 
     def _commit(self, commit: Commit) -> CommitResult:
         if commit.bundle is None:
@@ -275,6 +280,7 @@ class Driver:
                 case Got():
                     self.bytes_received += len(event.message)
                     self.feed(Received(event.peer, event.message))
+                    self._note_met()
                 case Up():
                     log.info("peer up", extra={"peer": event.peer.hex()[:12], "address": event.address})
                     self.feed(PeerUp(event.peer, event.inbound))
@@ -366,17 +372,57 @@ class Driver:
 
     async def _write_own(self, kind: str, body: bytes, refs: tuple[EntryId, ...] = ()) -> None:
         async with self._own_turn:
-            mark = Mark.open(self.home.mark_path, self.signer.public)
+            me = self.signer.public
+            mark = Mark.open(self.home.mark_path, me)
+            await self._heard_of_own_log(lost=mark.lost)
             for run in pending_runs(mark):
-                if run.end > self.ledger.heads.get(self.signer.public).size:
+                if run.end > self.ledger.heads.get(me).size:
                     await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
-            log_state = self.ledger.log(self.signer.public)
+            log_state = self.ledger.log(me)
             size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
-            mark.check(size, last)
+            if mark.check(size, last) == "lost":
+                mark.adopt(size, last)
             time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
-            place = Place(self.signer.public, size, last)
-            run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, place, [(kind, body, refs)], time_ms)
+            place = Place(me, size, last)
+            drafts = naming([(kind, body, refs)], acts_to_name(self.ledger, me))
+            run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, place, drafts, time_ms)
             submit_answer(await self.ask(partial(_submitted, run)))
+
+    async def _heard_of_own_log(self, *, lost: bool) -> None:
+        """Wait until another node had its chance to show what it holds of our log: it may have what we lost.
+
+        Nobody misses what a node without links does not write into its own log. Officers' entries do not wait.
+        lost: nothing here says how far the log went, so only a node that holds the same as we do is enough.
+        """
+        while not (self._met or alone(self.ledger.authority, self.signer.public)):
+            now_ms = wall_ms()
+            heard = any(now_ms - peer.since_ms >= _SHOW_MS for peer in self.engine.peers.values())
+            if heard and not lost and not self._behind():
+                return
+            await trio.sleep(_SHOW_MS / 20_000)
+            self._note_met()
+
+    def _behind(self) -> bool:
+        """Whether a peer, heard for no longer than it takes to send them, says that it has more of our own log."""
+        me, late = self.signer.public, wall_ms() - 10 * _SHOW_MS
+        size = self.ledger.heads.get(me).size
+        return any(peer.known.get(me, 0) > size and peer.since_ms > late for peer in self.engine.peers.values())
+
+    def _note_met(self) -> None:
+        self._met = self._met or any(peer.same_ms is not None for peer in self.engine.peers.values())
+
+    def _check_own_log(self, result: CommitResult) -> None:
+        """Where our own log grew by entries that were not signed here, there is another copy of this key: bar ours."""
+        me = self.signer.public
+        for log_state in result.logs:
+            if log_state.key == me and log_state.forked_at is None:
+                try:
+                    mark = Mark.open(self.home.mark_path, me)
+                    signed = 0 if mark.seq is None else mark.seq + 1
+                    if not mark.lost and log_state.size > signed:
+                        mark.check(log_state.size, log_state.id)
+                except HamkorError as error:
+                    log.error("this node signs nothing more", extra={"error": str(error)})
 
     async def finish(self) -> None:
         """Take no more requests, and wait until what was accepted is durable and answered."""

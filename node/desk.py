@@ -7,22 +7,31 @@ from typing import Final
 
 from keys.errors import AdmissionError, FormatError, UsageError
 from keys.signing import PublicKey
-from ledger.authority import Standing
+from ledger.authority import Authority, Standing
 from ledger.document import FIELD, Document
+from ledger.knowledge import acts_to_name, read
 from ledger.projection import Projection
 from ledger.query import Query, parse_query
-from ledger.search import Hit, operation, step_operations, wanted_authors
+from ledger.search import HISTORY_MAX, Hit, operation, step_operations, wanted_authors
 from ledger.store import Ledger
-from ledger.view import author_view, document_view, entry_view, history_view, short_id, summary
+from ledger.view import (
+    author_view,
+    document_view,
+    entry_view,
+    history_view,
+    short_id,
+    standing_view,
+    summary,
+)  # fmt: skip
 from node.boards import Boards
 from node.clock import wall_ms
+from protocol.acts import Certify
 from protocol.body import parse_record
 from protocol.codec import Value
 from protocol.entry import Entry, entry_id
 from protocol.limits import SEQ_MAX
 
 LIMIT_MAX: Final = 1000
-HISTORY_MAX: Final = 20_000  # steps of one record that are shown
 _WRITERS: Final = {"record": ("officer",), "step": ("officer",), "act": ("agency", "admin"), "address": ("node",)}
 
 Absent = Callable[[], list[Value]]
@@ -31,16 +40,18 @@ Absent = Callable[[], list[Value]]
 class Desk:
     """Answers requests {"op": name, ...}; `me` is the node's own key, if it has one.
 
-    absent: the nodes that are not heard from now, and since when.
+    absent: the nodes that are not heard from now, and since when. whole: whether all that another node holds is here.
     """
 
     def __init__(
-        self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list
-    ) -> None:
+        self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list,
+        whole: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._ledger = ledger
         self._projection = projection
         self._me = me
         self._absent = absent
+        self._whole = whole
         boards = Boards(ledger, projection, me, absent)
         self._ops: Mapping[str, Callable[[Mapping[str, Value]], Value]] = {
             "show": self.show,
@@ -153,12 +164,16 @@ class Desk:
         steps = step_operations(self._ledger, ids)
         waiting = dict(self._projection.waiting_on(entry.id))
         rows = history_view(self._ledger, operation(self._ledger, entry), steps, waiting)
+        state = self._ledger.status(entry)
+        if state != "ok" and isinstance(rows[0], dict):
+            rows[0]["state"] = state
         counted = {step.id for step in steps}
         rows += [
-            entry_view(self._ledger, left_out) | {"step": "", "changes": [], "state": "disputed or unreadable"}
+            view | {"step": view["type"], "changes": [], "state": view["status"]}
             for step_id in ids
             if step_id not in counted and (left_out := self._ledger.entry(step_id)) is not None
-        ]
+            and (view := entry_view(self._ledger, left_out))
+        ]  # fmt: skip
         return {"record": entry.id.hex(), "short": short_id(self._ledger, entry.id), "history": rows}
 
     def conflicts(self, _: Mapping[str, Value]) -> Value:
@@ -251,16 +266,25 @@ class Desk:
         return {"entries": entries, "cursor": after}
 
     def who(self, request: Mapping[str, Value]) -> Value:
-        """The certificate chain of a key or name, from it up to the charter."""
-        matches = self._matching(_text(request, "name"))
-        return [
-            [
-                author_view(self._ledger.authority, step.key)
-                | {"roles": list(step.roles), "act": step.act.hex() if step.act else ""}
-                for step in self._ledger.authority.chain(standing.key)
-            ]
-            for standing in matches[:LIMIT_MAX]
-        ]
+        """The certificate chain of a key or name, from it up to the charter, and what became of each key.
+
+        A key whose chain does not hold any longer is "uncertified"; its chain is that key alone.
+        """
+        name = _text(request, "name")
+        authority = self._ledger.authority
+        chains: list[Value] = []
+        for standing in self._matching(name)[:LIMIT_MAX]:
+            chain: list[Value] = []
+            chain += [standing_view(self._ledger, step) for step in authority.chain(standing.key)]
+            chains.append(chain)
+        fallen = {act.subject: act for entry in self._ledger.acts if isinstance(act := read(entry), Certify)}
+        for key, act in sorted(fallen.items()):
+            named = key.hex().startswith(name.casefold()) or name.casefold() in act.name.casefold()
+            if named and authority.of(key) is None and len(chains) < LIMIT_MAX:
+                gone = Standing(key, "uncertified", act.name, act.agency, act.unit, act.roles)
+                known = ("name", "agency", "unit")
+                chains.append([standing_view(self._ledger, gone) | {word: getattr(act, word) for word in known}])
+        return chains
 
     def forks(self, _: Mapping[str, Value]) -> Value:
         """Every log whose key is proved to have signed two entries at one place."""
@@ -332,29 +356,45 @@ class Desk:
             "prev": log.id if log is not None else None,
             "time_ms_min": log.time_ms if log is not None else 0,
             "name": standing.name,
+            "acts": list(acts_to_name(self._ledger, public)),
+            "whole": self._whole() or alone(self._ledger.authority, self._me),
         }
 
     # -- keys -------------------------------------------------------------------------------------
 
     def _matching(self, name: str) -> list[Standing]:
-        """Standings whose key begins with these digits, or whose name, agency or unit is this."""
-        wanted = name.casefold()
-        return [
-            standing
-            for key, standing in sorted(self._ledger.authority.standings.items())
-            if key.hex().startswith(wanted)
-            or wanted in standing.name.casefold()
-            or wanted in (standing.agency, standing.unit)
-        ]
+        return standings_named(self._ledger.authority, name)
 
     def _one(self, name: str) -> Standing:
-        matches = self._matching(name)
-        exact = [standing for standing in matches if standing.key.hex().startswith(name.lower())]
-        chosen = exact or matches
-        if len(chosen) != 1:
-            what = "several keys" if chosen else "no key"
-            raise UsageError(f"{name!r} names {what}; give a key's first digits (hamkor who)")
-        return chosen[0]
+        return one_standing(self._ledger.authority, name)
+
+
+def standings_named(authority: Authority, name: str) -> list[Standing]:
+    """Standings whose key begins with these digits, or whose name, agency or unit is this."""
+    wanted = name.casefold()
+    return [
+        standing
+        for key, standing in sorted(authority.standings.items())
+        if key.hex().startswith(wanted)
+        or wanted in standing.name.casefold()
+        or wanted in (standing.agency, standing.unit)
+    ]
+
+
+def one_standing(authority: Authority, name: str) -> Standing:
+    """The one that is meant. Raises UsageError where none is, or several are."""
+    matches = standings_named(authority, name)
+    exact = [standing for standing in matches if standing.key.hex().startswith(name.lower())]
+    chosen = exact or matches
+    if len(chosen) != 1:
+        what = "several keys" if chosen else "no key"
+        raise UsageError(f"{name!r} names {what}; give a key's first digits (hamkor who)")
+    return chosen[0]
+
+
+def alone(authority: Authority, me: PublicKey | None) -> bool:
+    """Whether no other node is certified: then none holds anything that is not here."""
+    return not any(authority.is_node(key) for key in authority.standings if key != me)
 
 
 def _text(request: Mapping[str, Value], name: str) -> str:

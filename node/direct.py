@@ -6,6 +6,7 @@ from keys.errors import BusyError, HomeError
 from keys.keyfile import read_owner
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
+from ledger.search import Search
 from ledger.storage import Storage
 from ledger.store import Ledger, load
 from node.desk import Desk
@@ -54,6 +55,17 @@ class Direct:
     def close(self) -> None:
         """Release the store."""
         self._storage.close()
+
+
+def up_to_date(home: Home, ledger: Ledger) -> Search:
+    """The index of a home, for reading beside a daemon, once it has all that `ledger` has; fills it where none runs.
+
+    Two may fill an index at once: whichever is first takes the entries.
+    """
+    projection = Projection(home.search_path)
+    while projection.catch_up(ledger):
+        continue
+    return projection
 
 
 def check_network(ledger: Ledger, home: Home) -> None:

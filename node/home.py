@@ -20,6 +20,7 @@ from typing import Final
 import base58
 
 from keys.errors import HomeError
+from keys.mark import mark_path
 from keys.signing import PublicKey
 from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.limits import ADDRESS_BYTES_MAX, CHARTER_BYTES_MAX
@@ -95,7 +96,7 @@ class Home:
     @property
     def mark_path(self) -> Path:
         """The high-water mark of the node's key."""
-        return self.path / "node.key.mark"
+        return mark_path(self.key_path)
 
     @property
     def store_path(self) -> Path:

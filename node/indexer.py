@@ -37,6 +37,9 @@ def main(path: Path) -> int:
                 while _step(projection, storage):
                     _tell(".")
                 _tell(".")
+    except BrokenPipeError:  # the node was killed: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered is written at the end
+        return 0
     except HamkorError as error:
         _tell(str(error))
         return 1

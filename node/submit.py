@@ -14,16 +14,26 @@ from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
 from ledger.store import CommitResult, Ledger
+from protocol.body import with_acts
 from protocol.bundle import read_bundle
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
 from protocol.frame import Draft, Run, sign_run
-from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX
+from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX, REFS_MAX
 from protocol.message import Frame
 
 BATCH_MAX = 500  # entries signed and submitted together
 _REQUEST_BYTES_MAX = 2 * FRAME_BYTES_MAX
 _STORE_PER_BUNDLE = 3  # bytes of store that a byte of a bundle may take, indices and spare pages included
+
+
+def naming(drafts: Sequence[Draft], acts: Sequence[EntryId]) -> list[Draft]:
+    """The drafts, the first of which also names `acts` in its refs, as many as fit: what its writer knew."""
+    (kind, body, refs), *rest = drafts
+    named = [act for act in acts if act not in refs][: REFS_MAX - len(refs)]
+    if kind == "step" and named:
+        body = with_acts(body, named)
+    return [(kind, body, (*refs, *named)), *rest]
 
 
 def sign_batch(
@@ -80,6 +90,8 @@ def submit_answer(outcome: Outcome) -> dict[str, Value]:
             )
         if aside.reason == "forked":
             raise AdmissionError("forked", f"log {aside.key.hex()[:12]} is forked; nothing can be added to it")
+        if aside.reason == "void":
+            raise AdmissionError("revoked", f"key {aside.key.hex()[:12]} was revoked meanwhile; nothing was written")
     if outcome.set_aside or outcome.forks or outcome.diverged:
         raise AdmissionError("moved", "the log has moved on since the entry was prepared; prepare it again")
     return {"admitted": sum(stretch.count for stretch in outcome.new), "duplicates": outcome.duplicates}

@@ -5,7 +5,7 @@ them; the bytes are kept as they came, names inside `fields` are shown, others a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,7 @@ class Step:
     record: EntryId
     step: str
     fields: dict[str, Value]
+    acts: frozenset[EntryId] = frozenset()  # those of the entry's refs that are no operations: it waits for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,12 @@ def encode_step(record: EntryId, step: str, fields: Mapping[str, object]) -> byt
     return written({"fields": fields, "record": record, "step": step}, parse_step)
 
 
+def with_acts(body: bytes, acts: Iterable[EntryId]) -> bytes:
+    """The body of a step whose entry names `acts` in its refs beside operations. Raises FormatError."""
+    fields = mapping(decode(body, size_max=BODY_BYTES_MAX), "a step")
+    return written({**fields, "acts": sorted(acts)}, parse_step)
+
+
 def encode_address(addresses: Sequence[str]) -> bytes:
     """The body of an `address` entry. Raises FormatError."""
     return written({"addresses": list(addresses)}, parse_address)
@@ -67,7 +74,9 @@ def parse_step(body: bytes) -> Step:
     """The step in a body. Raises FormatError."""
     fields = mapping(decode(body, size_max=BODY_BYTES_MAX), "a step")
     record = EntryId(fixed_bytes(fields, "record", 32))
-    return Step(record, _word(fields, "step"), mapping(fields.get("fields"), "a step's fields"))
+    named = fields.get("acts")
+    acts = frozenset(EntryId(act) for act in (named if isinstance(named, list) else ()) if isinstance(act, bytes))
+    return Step(record, _word(fields, "step"), mapping(fields.get("fields"), "a step's fields"), acts)
 
 
 def parse_address(body: bytes) -> Address:

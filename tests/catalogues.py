@@ -14,6 +14,8 @@ from babel.messages.extract import extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from keys.mark import ADVICE
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "node" / "locale"
 KEYWORDS = {"_": None, "noted": None, "Problem": (2,)}
@@ -25,6 +27,7 @@ OFFICERS = (  # files whose errors an officer sees
     "node/files.py", "node/direct.py", "node/submit.py", "node/render.py", "node/commands/common.py",
     "node/commands/fields.py",
 )  # fmt: skip
+TOLD = ("ledger/effect.py",)  # files whose functions return sentences that an officer sees
 SOURCES = (*sorted((ROOT / "node").rglob("*.py")), ROOT / "protocol" / "schema.py")
 
 
@@ -38,7 +41,7 @@ def extracted() -> Catalog:
     for path in sorted((ROOT / "protocol" / "types").glob("*.json")):
         for description in descriptions(json.loads(path.read_text("utf-8"))):
             catalogue.add(description)
-    for template in error_templates():
+    for template in [*error_templates(), ADVICE]:
         catalogue.add(template)
     return catalogue
 
@@ -51,6 +54,11 @@ def error_templates() -> list[str]:
             called = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
             if called.endswith("Error"):
                 found |= {text for text in map(template_of, node.args) if text is not None and " " in text}
+    for name in TOLD:
+        for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8"))):
+            value = node.value if isinstance(node, ast.Return) else None
+            sides = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value] if value is not None else []
+            found |= {text for text in map(template_of, sides) if text is not None and " " in text}
     return sorted(found)
 
 

@@ -89,12 +89,17 @@ class Node:
     key: SigningKey
     port: int
     process: "subprocess.Popen[bytes] | None" = None
+    prefix: tuple[str, ...] = ()  # of its command: where it runs
+    before: Callable[[], None] | None = None  # run in its process before it starts
 
     def start(self) -> None:
         """Start its process; `Cluster.ready` waits for it."""
-        command = [sys.executable, "-m", "node.cli", "--home", str(self.home.path), "run"]
+        command = [*self.prefix, sys.executable, "-m", "node.cli", "--home", str(self.home.path), "run"]
         with (self.home.path / "output").open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True,
+                preexec_fn=self.before,  # noqa: PLW1509  one system call
+            )  # fmt: skip
 
     def kill(self) -> None:
         """kill -9, now."""
@@ -136,18 +141,22 @@ class Cluster:
 
     @classmethod
     def found(
-        cls, folder: Path, nodes: int, officers: int = 1, *, agencies: Sequence[str] = ("mia",), **settings: int
-    ) -> "Cluster":
+        cls, folder: Path, nodes: int, officers: int = 1, *, agencies: Sequence[str] = ("mia",),
+        hosts: Sequence[str] | None = None, **settings: int,
+    ) -> "Cluster":  # fmt: skip
         """Make it. Every home holds all certificates and every other node's address.
 
         agencies: the officers' in turn; those of the first serve at unit-0, of the second at unit-1, and so on.
+        hosts: each node's address, where each has its own; else all are at 127.0.0.1.
         """
         cluster = cls(folder, charter=charter_file())
-        ports = free_ports(nodes)
+        ports = free_ports(nodes) if hosts is None else [4090] * nodes
+        hosts = hosts or ["127.0.0.1"] * nodes
         keys = [seeded("node", number) for number in range(nodes)]
         cluster.officers = [seeded("officer", number) for number in range(officers)]
         addresses = [
-            f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id(key.public)}" for port, key in zip(ports, keys, strict=True)
+            f"/ip4/{host}/tcp/{port}/p2p/{peer_id(key.public)}"
+            for host, port, key in zip(hosts, ports, keys, strict=True)
         ]
         drafts = [
             ("act", encode_act(Certify(key.public, "node", f"node-{number}", "mia", f"unit-{number}", ())))
@@ -158,9 +167,9 @@ class Cluster:
             at = number % len(agencies)
             act = Certify(key.public, "officer", f"officer {number}", agencies[at], f"unit-{at}", ("officer",))
             by_agency.setdefault(agencies[at], []).append(("act", encode_act(act)))
-        for number, (key, port) in enumerate(zip(keys, ports, strict=True)):
+        for number, (host, key, port) in enumerate(zip(hosts, keys, ports, strict=True)):
             others = tuple(address for address in addresses if not address.endswith(peer_id(key.public)))
-            listen = (f"/ip4/127.0.0.1/tcp/{port}",)
+            listen = (f"/ip4/{host}/tcp/{port}",)
             home = create_home(
                 folder / f"node-{number}", cluster.charter, Settings(listen=listen, peers=others, **settings)
             )

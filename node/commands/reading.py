@@ -290,27 +290,6 @@ def _print_entry(args: argparse.Namespace, entry: dict[str, Any]) -> None:
         entry_line(entry)
 
 
-def who(args: argparse.Namespace) -> int:
-    """`who`: exit 1 when nobody fits."""
-    with open_node(home_of(args)) as node:
-        chains = node.ask("who", name=args.name)
-    if args.json:
-        print_json(chains)
-    elif isinstance(chains, list) and chains:
-        rows: list[tuple[object, ...]] = []
-        for chain in chains:
-            for depth, item in enumerate(answer_rows(chain)):
-                by = "" if depth == 0 else _("certified by ")
-                rows.append((
-                    "  " * depth + by + item["name"], item["rank"], item["agency"], item["unit"],
-                    ", ".join(item["roles"]), item["key"][:16],
-                ))  # fmt: skip
-        table((_("who"), _("rank"), _("agency"), _("unit"), _("roles"), _("key")), rows)
-    else:
-        note(_("nobody known here is so named"))
-    return 0 if chains else 1
-
-
 # -- types --------------------------------------------------------------------------------------------
 
 

@@ -56,12 +56,12 @@ class Sync:
     def has_room(self, peer: PublicKey, head: Head) -> bool:
         """Whether a peer's head can be considered: of keys without standing only so many are kept."""
         kept = self._uncertified.get(peer, {})
-        return len(kept) < UNCERTIFIED_MAX or head.key in kept or self._ledger.authority.of(head.key) is not None
+        return len(kept) < UNCERTIFIED_MAX or head.key in kept or self._ledger.authority.admits(head.key)
 
     def consider(self, peer: PublicKey, head: Head, deadline_ns: int) -> Ask | Probe | Fork | None:
         """What a peer's head calls for: entries, a search for a fork, a proof that it lacks, or nothing."""
         mine = self._ledger.heads.get(head.key)
-        if self._ledger.authority.of(head.key) is None:
+        if not self._ledger.authority.admits(head.key):
             if head.size:
                 self._uncertified.setdefault(peer, {})[head.key] = head
             return None
@@ -69,7 +69,7 @@ class Sync:
         end = 0 if cutoff is None or cutoff.id is None else cutoff.seq + 1  # up to there a branch may be endorsed
         if mine.forked and (not head.forked or head.size > max(end, self._forked_at(head.key))):
             return self._ledger.fork(head.key)
-        if cutoff is not None and head.size > mine.size >= end and not self._ledger.authority.is_root(head.key):
+        if cutoff is not None and head.size > mine.size >= end and not self._ledger.authority.speaks(head.key):
             return None  # what lies beyond is void
         if head.forked and not mine.forked and head.size <= mine.size:
             return None  # it sends its proof
@@ -146,7 +146,7 @@ class Sync:
         """Heads that waited for their key's certificate and can now be considered, by peer."""
         ready: dict[PublicKey, list[Head]] = {}
         for peer, kept in self._uncertified.items():
-            known = [key for key in kept if authority.of(key) is not None]
+            known = [key for key in kept if authority.admits(key)]
             if known:
                 ready[peer] = [kept.pop(key) for key in known]
         return ready.items()

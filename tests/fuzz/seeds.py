@@ -15,6 +15,7 @@ from protocol.container import pack_file
 from protocol.entry import Place
 from protocol.frame import Run, sign_run
 from protocol.limits import DEPTH_MAX
+from protocol.message import Fork, encode_message
 from sim.world import key_of
 from tests.fuzz.targets import ID, KEY, PASSPHRASE
 
@@ -44,6 +45,11 @@ def seeds() -> dict[str, list[bytes]]:
     found["header"] += [raw[:-1] for raw in found["header"]]
     found["invitation"] += [raw[:-1] for raw in found["invitation"]]
     found["proof"] = [raw for raw in found["message"] if b"\xa4fork" in raw[:6]]
+    found["proof"] += [
+        _proof(b"\xcb" + bytes(8)),
+        _proof(b"\xd6\xff" + bytes(4)),
+        _proof(b"\x91" * DEPTH_MAX + b"\xc0"),
+    ]
     deep = [b"\x91" * depth + b"\xc0" for depth in (DEPTH_MAX, DEPTH_MAX + 1, 512, 1023, 1025)]
     found["codec"] += deep
     found["frame"] += [b"\x00" + raw for raw in deep]
@@ -74,6 +80,13 @@ def _hexes(family: str) -> list[bytes]:
 def _run() -> Run:
     place = Place(KEY, 1, ID)
     return sign_run(key_of("fuzz", "officer"), make_vectors.NETWORK, place, [("record", b"\x80", [])], 1)[0]
+
+
+def _proof(kind: bytes) -> bytes:
+    """A fork proof whose headers hold that, in msgpack, for a kind: it has no canonical form."""
+    rest = b"\xc0\x00" + encode(ID) + b"\x00"
+    side = b"\x9a\x01" + encode(KEY) + b"\x03" + encode(ID) + b"\x90" + kind + rest, bytes(64)
+    return encode_message(Fork(side, side))
 
 
 def _own_files() -> tuple[list[bytes], list[bytes]]:

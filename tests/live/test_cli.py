@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from keys.errors import RemoteError
+from keys.keyfile import read_owner
+from keys.mark import Mark
 from ledger.lmdb_store import open_lmdb
 from ledger.store import load
 from node.cli import main
@@ -344,6 +346,8 @@ def own_copy(founded: Shell, folder: Path) -> Path:
     shutil.copytree(founded.folder / "a", folder / "a")
     for name in ("tosheva.key", "tosheva.key.mark"):
         shutil.copy(founded.folder / name, folder / name)
+    mark = Mark.open(folder / "tosheva.key.mark", read_owner(folder / "tosheva.key").public)
+    mark.adopt((mark.seq or 0) + 1, mark.id)  # a copy signs nothing, so it is made the mark of this folder
     return folder / "a"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from keys.keyfile import KeyOwner, create_key_file
+from keys.mark import mark_path
 from ledger.lmdb_store import open_lmdb
 from ledger.store import load
 from tests.cluster import CHEAP, Cluster, Node, until
@@ -34,6 +35,7 @@ class Office:
         self.node: Node = cluster.nodes[0]
         self.key = folder / "officer.key"
         create_key_file(self.key, officer, SECRET, owner, cost=CHEAP)
+        mark_path(self.key).unlink()  # it has signed what the cluster is filled with: the log says how much
 
     def start(self, *words: object, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         """A command that runs by itself."""

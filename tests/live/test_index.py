@@ -1,5 +1,7 @@
 """The index over time: forks that show late, steps that come early, long chains, joint events, a store put back."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from ledger.projection import Projection
 from ledger.query import Query, parse_query
 from ledger.search import Total
 from protocol.entry import EntryId
+from tests.cluster import Cluster
 from tests.live.test_documents import OFFICERS, Book, admit, check_against_fold, dump, follow, ledger_with
 
 pytestmark = pytest.mark.live
@@ -136,3 +139,17 @@ def test_index_of_a_store_that_was_put_back_is_built_anew(tmp_path: Path) -> Non
     follow(path, old)
     assert [hit.id for hit in projection.find(parse_query("type:case", 0), 9, now_ms=0)] == [record]
     assert dump(projection) == dump(follow(tmp_path / "new.db", old))
+
+
+def test_an_indexer_whose_daemon_was_killed_ends_in_silence(tmp_path: Path) -> None:
+    node = Cluster.found(tmp_path, nodes=1).nodes[0]
+    command = [sys.executable, "-m", "node.indexer", str(node.home.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as indexer:
+        assert indexer.stdin is not None
+        assert indexer.stdout is not None
+        assert indexer.stderr is not None
+        indexer.stdout.close()
+        indexer.stdin.write(b".")
+        indexer.stdin.close()
+        assert indexer.stderr.read() == b""
+        assert indexer.wait(30) == 0

@@ -107,6 +107,15 @@ def test_sigterm_ends_a_node_cleanly_and_soon(four: Cluster) -> None:
     assert not four.nodes[0].home.socket_path.exists()
 
 
+async def test_a_node_that_is_stopping_says_that_it_is_busy_so_that_the_writer_tries_again() -> None:
+    from node.daemon import Driver
+
+    driver = object.__new__(Driver)
+    driver.stopping = True
+    with pytest.raises(BusyError, match="try again"):
+        await driver.ask(lambda number: pytest.fail(f"request {number} was taken"))
+
+
 def test_garbage_on_the_port_leaves_the_node_serving(four: Cluster) -> None:
     import socket
 

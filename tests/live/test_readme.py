@@ -17,10 +17,11 @@ hamkor() {{
   case " $* " in
     *" run "*) exec {python} -m node.cli "$@" ;;
     *" --no-passphrase "*) {python} -m node.cli "$@" ;;
-    *" officer new "* | *" agency new "*) {python} -m node.cli "$@" --kdf interactive --passphrase-fd 9 9<<<'secret' ;;
+    *" officer new "* | *" agency new "* | *" rekey "*)
+      {python} -m node.cli "$@" --kdf interactive --passphrase-fd 9 9<<<'secret' ;;
     *" types "* | *" list "*) {python} -m node.cli "$@" ;;
     *" sign "* | *" certify "* | *" unit "* | *" add "* | *" amend "* | *" comment "* | *" tag "* | *" send "* \
-      | *" import-csv "* | *" rfi new "*)
+      | *" import-csv "* | *" rfi new "* | *" revoke "* | *" propose "* | *" approve "*)
       {python} -m node.cli "$@" --passphrase-fd 9 9<<<'secret' ;;
     *) {python} -m node.cli "$@" ;;
   esac
@@ -70,6 +71,11 @@ def test_readme_shows_commands_for_each_reader() -> None:
         "export",
         "import",
         "audit",
+        "stolen",
+        "revoke",
+        "rekey",
+        "council",
+        "authority",
     ):
         assert any(f" {word} " in f" {command} " for command in COMMANDS), word
 

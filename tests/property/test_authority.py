@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from random import Random
 from typing import TypeAlias
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys.signing import PublicKey
+from keys.signing import PublicKey, Signature, SigningKey
 from ledger.audit_authority import HeldAct, judge
 from ledger.authority import Authority, evaluate
 from ledger.council import ActEntry
@@ -29,14 +30,25 @@ from protocol.acts import (
     Unit,
     encode_act,
 )
+from protocol.card import consent_bytes
 from protocol.charter import Agency, Charter
 from protocol.entry import EntryId
 
 NAMES = ("a", "b", "c", "d", "e")
 
 
+@cache
+def signer(name: str) -> SigningKey:
+    return SigningKey.from_seed(sha256(f"key of {name}".encode()).digest())
+
+
 def key(name: str) -> PublicKey:
-    return PublicKey(sha256(f"key of {name}".encode()).digest())
+    return signer(name).public
+
+
+@cache
+def consent(name: str, agency: str) -> Signature:
+    return signer(name).sign(consent_bytes(agency))
 
 
 def founded(count: int, threshold: int) -> Charter:
@@ -182,7 +194,8 @@ def written(charter: Charter, draws: Sequence[Draw]) -> list[HeldAct]:
                 act = Propose(change_of(script, one // 8, one, two, cutoff))
             case 10 | 11 | 12:
                 rank = ("admin", "node", "officer")[three % 3]
-                act = Certify(key(subject), rank, f"name {three}", agency, "", ("officer",) if three % 2 else ())
+                own = consent(subject, NAMES[three % 2]) if subject != "stranger" and pointing % 2 else None
+                act = Certify(key(subject), rank, f"name {three}", agency, "", ("officer",) if three % 2 else (), own)
             case 13:
                 act = Revoke(key(subject), cutoff.seq, cutoff.id, "")
             case 14:
@@ -404,3 +417,37 @@ def test_cutoffs_of_a_circle_hold_although_nothing_passes(told: Reader) -> None:
     found = told(script.charter, script.acts)
     assert again in found.passed
     assert found.members["c"] == key("c2")
+
+
+@READERS
+def test_thief_who_says_yes_again_takes_no_word_back(told: Reader) -> None:
+    """Of the keys of a and b, stolen one after the other, nothing signed later changes what was decided."""
+    script = Script(founded(5, 3))
+    removal = script.propose("b", Remove("e", ()))
+    script.approve("c", removal)
+    before = script.say("a", Unit("u", "u", ()))
+    script.approve("a", removal)  # the thief of a
+    new_a = script.propose("b", Rekey("a", key("a2"), script.cut("a", before).seq, before))
+    for voter in "de":
+        script.approve(voter, new_a)
+    new_b = script.propose("c", Rekey("b", key("b2"), script.cut("b", new_a).seq, new_a))
+    for voter in "de":
+        script.approve(voter, new_b)
+    honest = told(script.charter, script.acts)
+    assert passed(honest, new_a, new_b, removal) == [True, True, False]
+    script.approve("b", removal)  # the thief of b
+    assert passed(told(script.charter, script.acts), new_a, new_b, removal) == [True, True, False]
+
+
+@READERS
+def test_agency_that_certifies_another_s_officer_gets_nothing(told: Reader) -> None:
+    for thief in "ab":  # by the order of keys, one of them would win
+        script = Script(founded(2, 2))
+        own = "b" if thief == "a" else "a"
+        given = Certify(key("x"), "officer", "x", own, "", (), consent("x", own))
+        taken = Certify(key("x"), "node", "mine", thief, "", (), consent("x", own))
+        script.say(own, given)
+        script.say(thief, taken)
+        script.say(thief, Revoke(key("x"), 0, None, "spite"))
+        found = told(script.charter, script.acts)
+        assert [line for line in map(str, found.standing) if "mine" in line] == []

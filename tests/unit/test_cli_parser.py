@@ -37,7 +37,8 @@ def test_issue_commands_are_all_there() -> None:
         |same|rfi new|rfi ack|rfi reply|rfi refuse|rfi delay|rfi list|rfi due|alert send|alert ack|alert list
         |evidence give|evidence take|evidence list|op add|op list|sop publish|sop ack|sop list|asset add|asset list
         |asset move|asset service|roster add|roster list|sitrep add|sitrep list|stats|types|searches|watch|import-csv
-        |report"""
+        |report|council propose admit|council propose remove|council propose rekey|council propose threshold
+        |council approve|council list|council show|revoke|authority|stolen|rekey"""
     assert {f"hamkor {name.strip()}" for name in wanted.split("|")} == set(COMMANDS)
 
 

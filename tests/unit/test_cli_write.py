@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from keys.errors import BusyError, KeyFileError, MarkError
-from keys.mark import Mark
+from keys.mark import Mark, mark_path
 from keys.signing import SigningKey
-from node.client import batch_size, mark_path, write
+from node.client import batch_size, write
 from node.submit import BATCH_MAX, Draft
 from protocol.codec import Value
 from protocol.entry import Place, open_row
@@ -33,7 +33,10 @@ class Fake:
     def ask(self, op: str, **fields: Value) -> Value:
         assert op == "prepare"
         assert fields["key"] == SIGNER.public
-        return {"network_id": bytes(32), "seq": self.place.seq, "prev": self.place.prev, "time_ms_min": 2**52}
+        return {
+            "network_id": bytes(32), "seq": self.place.seq, "prev": self.place.prev, "time_ms_min": 2**52, "acts": [],
+            "whole": True,
+        }  # fmt: skip
 
     def submit(self, run: Run) -> Value:
         self.marks.append((Mark.open(mark_path(self._key_path), SIGNER.public).seq, run.end - 1))

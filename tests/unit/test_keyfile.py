@@ -47,7 +47,7 @@ def test_existing_file_is_never_overwritten(key_file: Path) -> None:
     with pytest.raises(KeyFileError, match="never overwritten"):
         create_key_file(key_file, KEY, b"other", OWNER, cost=CHEAP)
     assert key_file.read_bytes() == before
-    assert [path.name for path in key_file.parent.iterdir()] == [key_file.name]
+    assert {path.name for path in key_file.parent.iterdir()} == {key_file.name, f"{key_file.name}.mark"}
 
 
 def test_file_that_others_can_read_is_refused(key_file: Path) -> None:

@@ -1,11 +1,13 @@
 """The high-water mark: a key never signs twice at one place."""
 
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from keys.errors import MarkError
-from keys.mark import Mark
+from keys.mark import Mark, birth_ns_of
 from keys.signing import PublicKey
 
 KEY = PublicKey(b"\x01" * 32)
@@ -16,7 +18,68 @@ def identity(seq: int) -> bytes:
 
 
 def test_new_key_may_sign(tmp_path: Path) -> None:
+    Mark.create(tmp_path / "m", KEY)
     assert Mark.open(tmp_path / "m", KEY).check(0, None) == "ok"
+    with pytest.raises(MarkError, match="never overwritten"):
+        Mark.create(tmp_path / "m", KEY)
+
+
+def test_key_without_a_mark_is_lost_until_it_adopts_the_end_of_its_log(tmp_path: Path) -> None:
+    mark = Mark.open(tmp_path / "m", KEY)
+    assert mark.check(5, identity(4)) == "lost"
+    mark.adopt(5, identity(4))
+    again = Mark.open(tmp_path / "m", KEY)
+    assert (again.lost, again.seq, again.check(5, identity(4))) == (False, 4, "ok")
+
+
+@pytest.mark.parametrize("signed", [0, 3])
+def test_log_that_is_ahead_bars_the_key_for_ever(tmp_path: Path, signed: int) -> None:
+    mark = Mark.create(tmp_path / "m", KEY)
+    if signed:
+        mark.advance(signed - 1, identity(signed - 1))
+    with pytest.raises(MarkError, match="second one"):
+        Mark.open(tmp_path / "m", KEY).check(signed + 1, identity(signed))
+    with pytest.raises(MarkError, match="second one"):  # also when the log is as it was
+        Mark.open(tmp_path / "m", KEY).check(signed, identity(signed - 1) if signed else None)
+
+
+def test_replaced_key_signs_nothing_more(tmp_path: Path) -> None:
+    Mark.create(tmp_path / "m", KEY).retire()
+    with pytest.raises(MarkError, match="replaced"):
+        Mark.open(tmp_path / "m", KEY).check(0, None)
+
+
+def test_copied_or_restored_mark_is_noticed_and_a_renamed_folder_is_not(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    Mark.create(home / "m", KEY).advance(4, identity(4))
+    home.rename(tmp_path / "renamed")
+    path = tmp_path / "renamed" / "m"
+    if birth_ns_of(path) == 0:
+        pytest.skip("this file system does not tell when a file was made")
+    assert Mark.open(path, KEY).check(5, identity(4)) == "ok"
+    while True:  # the clock of the file system has ticked when the copy is born later
+        shutil.copytree(path.parent, tmp_path / "copy", dirs_exist_ok=True)
+        if birth_ns_of(tmp_path / "copy" / "m") > birth_ns_of(path):
+            break
+        shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(MarkError, match="copied or restored"):
+        Mark.open(tmp_path / "copy" / "m", KEY).check(5, identity(4))
+    kept = path.read_bytes()
+    path.unlink()
+    path.write_bytes(kept)
+    with pytest.raises(MarkError, match="copied or restored"):
+        Mark.open(path, KEY).check(5, identity(4))
+
+
+def test_mark_of_version_1_is_read_and_written_anew(tmp_path: Path) -> None:
+    raw = b"hamkor mark 1\n" + KEY + (4).to_bytes(8, "big") + identity(4) + (4).to_bytes(8, "big") + bytes(4)
+    (tmp_path / "m").write_bytes(raw + sha256(raw).digest())
+    mark = Mark.open(tmp_path / "m", KEY)
+    assert mark.check(5, identity(4)) == "ok"
+    mark.advance(5, identity(5))
+    assert (tmp_path / "m").read_bytes().startswith(b"hamkor mark 2\n")
+    assert Mark.open(tmp_path / "m", KEY).seq == 5
 
 
 def test_mark_survives_and_matches_the_log(tmp_path: Path) -> None:
