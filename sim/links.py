@@ -4,9 +4,13 @@ from functools import partial
 from typing import Final
 
 from keys.signing import PublicKey
+from ledger import ingest
 from node.engine.events import PeerDown, PeerUp, Received, Send
+from protocol.frame import decode_frame
+from protocol.message import Frame, decode_message
 from sim.stage import MS, SECOND, Machine, Stage
 
+FRAME_START: Final = bytes.fromhex("93a5") + b"frame"  # an array of three, the first of which is "frame"
 BIG: Final = 50  # machines: from here on they look for links seldom
 TRIED_MAX: Final = 16  # machines that one tries to link with at a time
 
@@ -129,12 +133,27 @@ class Links:
             if self._number(machine, other) == number:
                 stage.feed(other, Received(machine.key.public, send.message))
 
+        if send.message.startswith(FRAME_START):
+            self._check_durable(machine, send.message)
         stage.sent_bytes += len(send.message)
         stage.faults["loss"] += lost
         stage.faults["repeat"] += copies == 2
         for _ in range(copies):
             jitter = rng.randint(0, weather.jitter_ms * MS) if weather.jitter_ms else 0
             stage.at(waits_ns + weather.delay_ms * MS + jitter, arrive)
+
+
+    def _check_durable(self, machine: Machine, message: bytes) -> None:
+        """What is sent must be on the sender's disk first."""
+        frame = decode_message(message)
+        with machine.storage.read() as view:
+            for run in decode_frame(frame.frame) if isinstance(frame, Frame) else ():
+                prev = run.prev
+                for seq, row in enumerate(run.rows, run.seq):
+                    prev = ingest.read_row(row, run.key, seq, prev).id
+                if prev is None or view.get("ids", prev) is None:
+                    told = f"invariant 2: machine {machine.number} sends what is not on its disk"
+                    self._stage.problems.append(told)
 
 
 def _topology(shape: str, size: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:

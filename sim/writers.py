@@ -24,6 +24,13 @@ NOWHERE: Final = Path("/nonexistent/mark")  # marks are kept in memory
 ALL: Final = AGENCIES + GUESTS
 
 
+class MemoryMark(Mark):
+    """A mark without a file: it outlives what its machine's disk does."""
+
+    def _save(self) -> None:
+        self.lost = False
+
+
 class Written(NamedTuple):
     """An entry that somebody signed, whatever became of it."""
 
@@ -44,13 +51,16 @@ class Writers:
         self.signed: dict[EntryId, Written] = {}
         self.dishonest: set[PublicKey] = set()  # keys that may have signed twice for one place
         self.agency: dict[PublicKey, str] = {}  # officer -> whose
+        self.silent: set[PublicKey] = set()  # keys whose mark is barred
         self._stage = stage
         self._network_id = founding.charter.network_id
         self._hired = 0
+        self._founded: dict[PublicKey, tuple[int, EntryId | None]] = {}
         for run in founding.runs:
             place = run.place
             for row in run.rows:
                 place = self._note(row, place)
+            self._founded[run.key] = (place.seq, place.prev)
         weather = stage.weather
         for machine in stage.machines:
             if not weather.writers or machine.number < weather.writers:
@@ -86,7 +96,7 @@ class Writers:
         authority = machine.ledger.authority
         if not machine.alive or machine.outbox or authority.of(officer.public) is None:
             return
-        if not authority.may_write(officer.public):  # somebody else takes over, once certified
+        if not authority.may_write(officer.public) or officer.public in self.silent:  # somebody takes over
             machine.officers[which] = self._hire(AGENCIES[machine.number % len(AGENCIES)])
             return
         text = f"{machine.number} at {self._stage.now_ns}"
@@ -103,21 +113,35 @@ class Writers:
         head = machine.ledger.heads.get(signer.public)
         if not drafts or head.forked or not machine.ledger.authority.may_write(signer.public):
             return None
-        mark = machine.marks.setdefault(signer.public, Mark(NOWHERE, signer.public))
+        mark = machine.marks.get(signer.public) or self._begin_mark(machine, signer.public)
         if self._may_sign(machine, mark) != "ok":
             return self._unstored(machine, mark)
         run = self.sign(machine, signer, Place(signer.public, head.size, head.id), drafts)
         mark.seq, mark.id = run.end - 1, next(reversed(self.signed))
-        mark.first_seq, mark.pending = run.seq, run.rows
+        mark.first_seq, mark.pending, mark.lost = run.seq, run.rows, False
         return run
 
+    def _begin_mark(self, machine: Machine, key: PublicKey) -> Mark:
+        """The mark of a key that has signed nothing at this machine but what founded the network; or a lost one."""
+        mark = machine.marks[key] = MemoryMark(NOWHERE, key)
+        if key not in machine.unmarked:
+            mark.adopt(*self._founded.get(key, (0, None)))
+        return mark
+
     def _may_sign(self, machine: Machine, mark: Mark) -> str:
+        """What the mark says; one that was lost begins anew when all that another node holds is here."""
         head = machine.ledger.heads.get(mark.public)
         try:
-            return mark.check(head.size, head.id)
+            state = mark.check(head.size, head.id)
         except MarkError:
-            self._stage.count("refused", f"may not sign with {_short(mark.public)}: it is behind its mark", machine)
+            self._stage.count("refused", f"may not sign with {_short(mark.public)}: its mark forbids it", machine)
+            if mark.seq is None or head.size > mark.seq + 1:
+                self.silent.add(mark.public)  # another copy has signed: never again
             return "refused"
+        if state == "lost" and any(peer.same_ms is not None for peer in machine.engine.peers.values()):
+            mark.adopt(head.size, head.id)
+            return "ok"
+        return state
 
     def _unstored(self, machine: Machine, mark: Mark) -> Run | None:
         """What was signed here and is not in the log, if that is all that the log lacks."""

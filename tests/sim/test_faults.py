@@ -74,7 +74,6 @@ def test_acknowledging_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatc
 
 
 def test_sending_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent and then lost is signed anew, when the mark is lost too: an honest key has forked."""
     honest = Engine._submit
 
     def hasty(self: Engine, origin: object, item: object) -> None:
@@ -83,7 +82,7 @@ def test_sending_before_the_commit_is_found(monkeypatch: pytest.MonkeyPatch) -> 
             self._send(peer, Frame(peer.frames_sent, encode_frame(item)))  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "_submit", hasty)
-    assert "written twice" in violations(CRASHES)
+    assert "sends what is not on its disk" in violations(CRASHES)
 
 
 def test_cutoff_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
