@@ -4,8 +4,8 @@ from functools import partial
 from typing import Final
 
 from keys.signing import PublicKey
-from ledger import ingest
 from node.engine.events import PeerDown, PeerUp, Received, Send
+from protocol.entry import read_row
 from protocol.frame import decode_frame
 from protocol.message import Frame, decode_message
 from sim.stage import MS, SECOND, Machine, Stage
@@ -150,7 +150,7 @@ class Links:
             for run in decode_frame(frame.frame) if isinstance(frame, Frame) else ():
                 prev = run.prev
                 for seq, row in enumerate(run.rows, run.seq):
-                    prev = ingest.read_row(row, run.key, seq, prev).id
+                    prev = read_row(row, run.key, seq, prev).id
                 if prev is None or view.get("ids", prev) is None:
                     told = f"invariant 2: machine {machine.number} sends what is not on its disk"
                     self._stage.problems.append(told)
