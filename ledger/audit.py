@@ -20,8 +20,8 @@ its own small rules for the rest. The checks, in the order in which they are mad
 11. `fork`         again, hidden ones: a bundle that holds two versions of an entry and no proof
 12. `uncertified`  each author was certified, by a chain of acts that leads to the charter. A log whose author's
                    certificate fell later (its signer's cutoff lies before it, or it is disputed) is a note
-13. `index`        stores only: every other table says what the rows say (`ledger/audit_index.py`), and the entries that
-                   made way for an endorsed branch hash and chain as well
+13. `index`        stores only: every other table says what the rows say (`ledger/audit_index.py`), and the entries on
+                   other branches, kept beside their logs, hash and chain as well
 
 Who has standing, and where a log is cut, `ledger/audit_authority.py` says, from the acts that are authentic; what
 counts of each log and the ledger root follow (SPEC.md 4.4.4). Notes are no faults: bodies that were erased or withheld
@@ -240,7 +240,7 @@ def _check_stored_fork(at: bytes, raw: bytes, audit: "_Audit") -> None:
 
 
 def _check_branch(view: Reader, index: IndexAudit, known: bytes, value: bytes, audit: "_Audit") -> None:
-    """An entry that made way for an endorsed branch: it hashes to its id, and follows an entry that is kept."""
+    """An entry on another branch, kept beside the log: it hashes to its id, and follows an entry that is kept."""
     read = read_branch(value)
     key = None if read is None else index.keys.get(read[0])
     if read is None or key is None or len(known) != 32:
@@ -251,19 +251,17 @@ def _check_branch(view: Reader, index: IndexAudit, known: bytes, value: bytes, a
     try:
         fact = read_row(row, key, seq, None if prev is None else EntryId(prev))
     except FormatError as error:
-        audit.fault("format", key, seq, known, f"{error}: the row, which made way for a branch, was altered on disk")
+        audit.fault("format", key, seq, known, f"{error}: the row, kept beside the log, was altered on disk")
         return
     if fact.id != known:
-        detail = (
-            f"the row that made way gives id {fact.id.hex()}, it is stored as {known.hex()}: it was altered on disk"
-        )
+        detail = f"the row gives id {fact.id.hex()}, it is kept beside the log as {known.hex()}: it was altered on disk"
         audit.fault("hash", key, seq, known, detail)
         return
     audit.aside(key, seq, fact, _children(view, key, seq, fact.id))
 
 
 def _children(view: Reader, key: PublicKey, seq: int, known: EntryId) -> Iterator[Facts]:
-    """The entries that follow one of those that made way, up to the next anchor. A look through the table for each."""
+    """The entries that follow one kept beside the log, up to the next anchor. A look through the table for each."""
     for offset in range(1, ANCHOR):
         for raw_id, value in view.scan("branches"):
             read = read_branch(value)
@@ -355,7 +353,8 @@ class _Log:
     size: int = 0
     head: EntryId | None = None
     peaks: list[bytes] = field(default_factory=list)
-    aside: int = 0  # entries that made way for an endorsed branch
+    aside: int = 0  # entries on other branches, kept beside it
+    own: int = 0  # where the last entry whose own signature holds ends, of those that are whole
     chained: int = 0  # entries that are whole, and may be more than count
     unproved: list[_Unproved] = field(default_factory=list)
     unproved_count: int = 0
@@ -377,7 +376,7 @@ class _Check:
 
 @dataclass(slots=True)
 class _Recount:
-    """What counts of a log of which more is held than `limit`: to the last entry below it with a signature of its own.
+    """What counts of a log below `limit`: up to the last entry whose own signature holds.
 
     Within any ANCHOR entries there is one, or admission would have refused them; so only those are tried.
     """
@@ -587,6 +586,8 @@ class _Audit:
         if check.act is not None:
             self._acts.append(check.act)
         log = check.log
+        if check.seq < log.size:
+            log.own = check.seq + 1
         for item in log.unproved:
             detail = (
                 f"its own signature does not verify, although that of entry {check.seq}, later in the same chain, does:"
@@ -617,7 +618,7 @@ class _Audit:
         log.unproved, log.unproved_count = [], 0
 
     def aside(self, key: PublicKey, seq: int, fact: Facts, after: Iterator[Facts]) -> None:
-        """Take an entry that made way; `after` are those that follow it, and are read only where they must prove it."""
+        """Take an entry kept beside its log; `after`: those that follow it, read only where they must prove it."""
         log = self._log(key)
         log.aside += 1
         self._entries += 1
@@ -628,7 +629,7 @@ class _Audit:
             detail = "its own signature does not verify, " + (
                 "although that of a later entry in the same chain does: it is authentic, but was signed wrongly"
                 if proved
-                else "nor does that of one after it: nothing proves this entry, which made way for a branch"
+                else "nor does that of one after it: nothing proves this entry, which is kept beside its log"
             )
             self.fault("signature", key, seq, fact.id, detail)
         act = _held_act(key, seq, fact)
@@ -717,11 +718,11 @@ class _Audit:
             standing = judgement.standing.get(key)
             if standing is None:
                 limit = 0
-            elif standing.rank == "agency":
+            elif key in judgement.heard:
                 limit = min(limit, ROOT_ENTRIES_MAX)
             if limit == 0:
                 log.size, log.head, log.peaks = 0, None, []
-            elif limit < log.size:
+            elif limit < log.size or log.own < log.size:
                 self.recounts[key] = _Recount(key, limit, self._network_id)
 
     def recounted(self) -> None:
@@ -789,7 +790,7 @@ class _Audit:
             detail = f"{log.chained - end} entries from seq {end} on lie after the cutoff that act {by.hex()} set"
             self.note("void", log.key, end, None, f"{detail}: they are kept, and do not count")
         if log.aside:
-            detail = f"{log.aside} entries lie on another branch than the one that was endorsed, and do not count"
+            detail = f"{log.aside} entries lie on another branch than the one that is held, and do not count"
             self.note("void" if cutoff is not None else "disputed", log.key, log.forked_at, None, detail)
 
     def _owners(self, judgement: Judgement) -> Callable[[bytes | None], tuple[str | None, str | None]]:

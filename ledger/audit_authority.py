@@ -81,6 +81,7 @@ class Judgement:
     passed: tuple[EntryId, ...]  # proposals, in the order in which they passed
     open: dict[EntryId, frozenset[str]]  # the others that count -> the agencies that said yes, disowned ones included
     settled_by: dict[PublicKey, EntryId]  # a key that has a cutoff -> the revocation, or the proposal, that set it
+    heard: frozenset[PublicKey]  # the keys whose acts are read for the council
     endorsed: frozenset[PublicKey] = frozenset()  # the forked logs that count up to their cutoffs (`judge_held`)
 
 
@@ -90,9 +91,15 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
     Cost: the council's acts to the third power, a few passes over the others. Source: SPEC.md 4.4.1 to 4.4.3.
     """
     parsed = sorted(_parsed(acts), key=lambda item: (item.key, item.seq))
-    council = _council(charter, [item for item in parsed if isinstance(item.act, Propose | Approve)])
+    spoken = [item for item in parsed if isinstance(item.act, Propose | Approve)]
+    heard = _heard(charter, spoken)
+    council = _council(charter, [item for item in spoken if item.key in heard])
     in_force = [*council.in_force.values(), *council.cutoffs]
     cutoffs = _lowest(in_force)
+    claims: dict[PublicKey, list[Certify]] = {}  # who is certified, by anybody
+    for item in parsed:
+        if isinstance(item.act, Certify):
+            claims.setdefault(item.act.subject, []).append(item.act)
     standing = {key: Standing("agency", agency.name, agency.title) for key, agency in council.roots.items()}
     revoked: list[tuple[str, str, _Cut]] = []  # rank and agency of who revokes, what it says
     units: dict[str, NamedUnit] = {}
@@ -104,7 +111,7 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
             if item.key in speakers and not _after(item.seq, cutoffs.get(item.key))
         ]
         said.sort(key=lambda pair: (pair[0].key, -pair[0].seq))  # the first of several decides
-        certified = _certified([pair for pair in said if _consented(pair[0].act, parsed)], standing)
+        certified = _certified([pair for pair in said if _consented(pair[0].act, claims)], standing)
         standing |= certified
         for item, speaker in said:
             if isinstance(item.act, Revoke):
@@ -122,7 +129,7 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
     return Judgement(
         standing, {key: cut.cutoff for key, cut in cutoffs.items()},
         {name: agency.key for name, agency in council.members.items()}, council.threshold, units,
-        tuple(council.passed), said_yes, {key: cut.by for key, cut in cutoffs.items()},
+        tuple(council.passed), said_yes, {key: cut.by for key, cut in cutoffs.items()}, frozenset(heard),
     )  # fmt: skip
 
 
@@ -255,11 +262,11 @@ def _cuts(
 # -- 4.4.2: ranks -------------------------------------------------------------------------------------
 
 
-def _consented(act: Act, acts: list[_Parsed]) -> bool:
+def _consented(act: Act, claims: dict[PublicKey, list[Certify]]) -> bool:
     """Whether the subject of a certificate consented to its agency, or to none of those that certify it."""
     if not isinstance(act, Certify):
         return True
-    others = [item.act for item in acts if isinstance(item.act, Certify) and item.act.subject == act.subject]
+    others = claims[act.subject]
     if len({other.agency for other in others}) == 1:
         return True
     given = {other.agency for other in others if verify(act.subject, consent_bytes(other.agency), other.consent or b"")}
@@ -307,7 +314,7 @@ class _Reading:
 
 def _council(charter: Charter, acts: list[_Parsed]) -> _Reading:
     """Read until what passes is what was in force; where that goes in a circle, once more with all of the circle."""
-    council = _in_order(_of_root_keys(charter, acts))
+    council = _in_order(acts)
     outcomes: list[frozenset[_Cut]] = [frozenset()]
     while True:
         reading = _read(charter, council, outcomes[-1])
@@ -319,13 +326,13 @@ def _council(charter: Charter, acts: list[_Parsed]) -> _Reading:
         outcomes.append(outcome)
 
 
-def _of_root_keys(charter: Charter, acts: list[_Parsed]) -> list[_Parsed]:
+def _heard(charter: Charter, acts: list[_Parsed]) -> set[PublicKey]:
+    """The keys that the charter names, or that a change proposed by such a key would make an agency's."""
     keys = {agency.key for agency in charter.agencies}
     while True:
-        found = [item for item in acts if item.key in keys]
-        named = {key for item in found for key, _, _ in _names(item.act, "agency", "")}
+        named = {key for item in acts if item.key in keys for key, _, _ in _names(item.act, "agency", "")}
         if named <= keys:
-            return found
+            return keys
         keys |= named
 
 

@@ -61,11 +61,13 @@ class IndexAudit:
                 self._index(key, seq, entry_id, f"table kinds does not list this entry of kind {kind}")
 
     def branch(self, key: PublicKey, seq: int, entry_id: bytes, prev: bytes | None) -> None:
-        """Check that an entry that made way is found under its id, is in no row, and follows one that is kept."""
+        """Check that an entry beside the log is found under its id, is in no row, and follows one that is kept."""
         self._branches += 1
         place = PLACE.pack(self._states[key].number if key in self._states else 0, seq)
         if self._view.get("ids", entry_id) != place:
-            self._index(key, seq, entry_id, "table ids does not lead to the place of this entry, which made way")
+            self._index(
+                key, seq, entry_id, "table ids does not lead to the place of this entry, which is kept beside the log"
+            )
         if self.id_at(key, seq) == entry_id:
             self._index(key, seq, entry_id, "tables rows and branches both hold this entry")
         before = None if seq == 0 else prev
@@ -73,7 +75,7 @@ class IndexAudit:
             prev is not None and (self.id_at(key, seq - 1) == prev or self._is_branch(prev, seq - 1))
         )
         if not follows or before != prev:
-            self._index(key, seq, entry_id, "the entry before this one, which made way, is not kept")
+            self._index(key, seq, entry_id, "this entry is kept beside the log, and the one before it is not kept")
 
     def id_at(self, key: PublicKey, seq: int) -> bytes | None:
         """The id of the row at a place of a log."""
@@ -163,7 +165,7 @@ class IndexAudit:
     def _check_arrivals(self, logs: dict[PublicKey, Recomputed]) -> None:
         """The stretches follow one another, and cover each log from its first entry to its last.
 
-        Numbers are left out only where entries made way; those that came back took new ones.
+        Numbers are left out only where entries made way; an entry takes one each time that it comes into the log.
         """
         arrival = left_out = 0
         reached: dict[int, int] = {}
@@ -192,7 +194,7 @@ class IndexAudit:
         forked = any(log.forked_at is not None for log in logs.values())
         if total < arrival or (left_out > 0 and not forked):
             detail = f"the arrival counter is {total}, the arrivals end at {arrival} and leave out {left_out} numbers"
-            self._index(None, None, None, detail)
+            self._index(None, None, None, f"{detail}, which happens only where entries made way")
 
     def _is_branch(self, entry_id: bytes, seq: int) -> bool:
         raw = self._view.get("branches", entry_id)

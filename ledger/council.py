@@ -79,7 +79,7 @@ class _Open:
     id: EntryId
     agency: str
     change: Change
-    yes: dict[str, tuple[PublicKey, int]] = field(default_factory=dict)  # agency -> key and seq of its first yes
+    yes: dict[str, dict[PublicKey, int]] = field(default_factory=dict)  # agency -> its keys that said yes, first seq
     passed: EntryId | None = None
 
 
@@ -209,17 +209,17 @@ def _yes(state: _State, entry: ActEntry, act: Act) -> _Open | None:
         state.proposals[entry.id] = _Open(entry.id, agency.name, act.change)
     item = state.proposals.get(act.proposal if isinstance(act, Approve) else entry.id)
     if item is not None:
-        item.yes.setdefault(agency.name, (entry.key, entry.seq))
+        item.yes.setdefault(agency.name, {}).setdefault(entry.key, entry.seq)
     return item
 
 
 def _agreed(state: _State, words: _Words, item: _Open) -> bool:
     """Whether enough members say yes, the agency concerned left out, and nobody's yes that others took back by word."""
     concerned = _concerned(item.change)
-    yes = [
-        (key, seq) for name, (key, seq) in item.yes.items() if name in state.members and name != concerned
-    ]  # fmt: skip
-    return sum(not _disowned(state, words, item.id, key, seq) for key, seq in yes) >= state.threshold
+    yes = [keys for name, keys in item.yes.items() if name in state.members and name != concerned]
+    return (
+        sum(any(not _disowned(state, words, item.id, *one) for one in keys.items()) for keys in yes) >= state.threshold
+    )
 
 
 def _disowned(state: _State, words: _Words, proposal: EntryId, key: PublicKey, seq: int) -> bool:

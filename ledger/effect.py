@@ -217,6 +217,8 @@ def _why_nothing(
     if isinstance(act, Unit):
         return None if actor.rank in ("agency", "admin") else f"a key of rank {actor.rank} names no units"
     subject = authority.of(act.subject)
+    if isinstance(act, Certify) and subject is not None and subject.agency != act.agency:
+        return f"that key is of {subject.agency}, by its own word or by a certificate of higher rank"
     rank = act.rank if isinstance(act, Certify) else subject.rank if subject is not None else "officer"
     if rank not in _CERTIFIERS or actor.rank not in _CERTIFIERS[rank]:
         return f"a key of rank {actor.rank} has no say over one of rank {rank}"

@@ -78,8 +78,8 @@ def known_authority(ledger: Ledger, past: Mapping[PublicKey, int]) -> Authority:
 
 
 def unknown_acts(ledger: Ledger, past: Mapping[PublicKey, int], key: PublicKey) -> list[ActEntry]:
-    """The acts held here that are outside a past and concern `key`: they speak of it, or of those above it."""
-    chain = ledger.authority.chain(key)
+    """The acts held here that lie outside a past and speak of `key`, or of those above it, then or now."""
+    chain = [*known_authority(ledger, past).chain(key), *ledger.authority.chain(key)]
     keys = {key, *(step.key for step in chain)}
     agencies = {step.agency for step in chain}
     found = []

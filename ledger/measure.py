@@ -38,12 +38,16 @@ def endorsed(log: LogState, authority: Authority) -> bool:
 
 def ceiling(log: LogState, authority: Authority) -> tuple[int, str]:
     """How many entries of a log may count, and what becomes of the rest: "forked" or "void"."""
-    end = end_of(authority.cutoff(log.key))
-    if authority.speaks(log.key):
-        end = min(end, ROOT_ENTRIES_MAX)
+    end = _most(log, authority)
     if log.forked_at is None or end <= log.forked_at:
         return end, "void"
     return max(log.size, log.forked_at) if endorsed(log, authority) else log.forked_at, "forked"
+
+
+def _most(log: LogState, authority: Authority) -> int:
+    """How many entries may count, whatever is held and forked."""
+    end = end_of(authority.cutoff(log.key))
+    return min(end, ROOT_ENTRIES_MAX) if authority.speaks(log.key) else end
 
 
 class Measure:
@@ -89,7 +93,7 @@ class Measure:
 
         endorse False: no branch of a fork counts, whatever the cutoff says.
         """
-        size = 0 if authority.of(log.key) is None else min(log.held, end_of(authority.cutoff(log.key)))
+        size = 0 if authority.of(log.key) is None else min(log.held, _most(log, authority))
         if log.forked_at is not None and size > log.forked_at:
             whole = endorse and endorsed(log, authority) and not self.lacks_branch(log, authority)
             size = size if whole else log.forked_at
@@ -104,7 +108,8 @@ class Measure:
         """The head as peers are told it."""
         if not authority.speaks(log.key) or log.size == log.held:
             return log.head
-        size = log.held if log.forked_at is None else min(log.held, log.forked_at)
+        size = min(log.held, ROOT_ENTRIES_MAX)
+        size = size if log.forked_at is None else min(size, log.forked_at)
         size = self._sendable(log, max(size, log.size), log.size)
         return Head(log.key, size, self.held_id(log, size - 1), log.forked_at is not None)
 

@@ -22,7 +22,8 @@ from sim.world import World
 LOOK_EVERY_MINUTES: Final = 5  # virtual, while everything goes wrong
 SETTLE_NS: Final = 15 * MINUTE  # virtual: all must hold the same by then, once the faults have stopped
 BIG_NODES: Final = 50  # from here on a world is `temper`ed
-BIG_ENTRIES: Final = 3000  # written in such a world, in all
+BIG_WRITERS: Final = 12  # machines of such a world that have officers
+BIG_ENTRIES: Final = 2500  # written there, in all
 TRACE_SHOWN: Final = 40  # lines before a violation
 
 Progress = Callable[[int, int], None]  # told the virtual minutes done and in all
@@ -118,12 +119,12 @@ def temper(weather: Weather, nodes: int, minutes: int) -> Weather:
 
     Every commit happens on every node, so writing is what a run costs: BIG_ENTRIES in all, 2.5 at a time. A crash
     reads a whole ledger back: one a machine. Few links: messages grow with links, and each new entry is announced
-    over all of them. One officer a machine: every certificate makes every node evaluate authority once more.
+    over all of them. Few officers: every certificate makes every node read all acts once more.
     """
-    seconds = minutes * 60
+    seconds, writers = minutes * 60, BIG_WRITERS
     return replace(
-        weather, shape="all", neighbours=4, officers=1, writers=24, revoke_every_s=0, council_every_s=0,
-        write_every_s=max(weather.write_every_s, nodes * seconds * 5 // (2 * BIG_ENTRIES)),
+        weather, shape="all", neighbours=4, officers=1, writers=writers, revoke_every_s=0, council_every_s=0,
+        write_every_s=max(weather.write_every_s, writers * seconds * 5 // (2 * BIG_ENTRIES)),
         crash_every_s=weather.crash_every_s and max(weather.crash_every_s, seconds),
         full_every_s=weather.full_every_s and max(weather.full_every_s, seconds),
     )  # fmt: skip

@@ -51,6 +51,7 @@ class Weather:
     repeat_percent: int = 0
     commit_ms: int = 3
     officers: int = 1  # a machine
+    writers: int = 0  # machines that have officers, the first so many; 0: all
     write_every_s: int = 30
     crash_every_s: int = 0
     cut_every_s: int = 0
@@ -68,7 +69,6 @@ class Weather:
     lose_percent: int = 0  # of crashes, that lose the marks too
     away_every_s: int = 0  # a machine is off
     away_for_s: int = 120
-    writers: int = 0  # only the first so many machines have officers; 0: all
 
 
 @dataclass(frozen=True, slots=True)

@@ -451,3 +451,14 @@ def test_agency_that_certifies_another_s_officer_gets_nothing(told: Reader) -> N
         script.say(thief, Revoke(key("x"), 0, None, "spite"))
         found = told(script.charter, script.acts)
         assert [line for line in map(str, found.standing) if "mine" in line] == []
+
+
+@READERS
+def test_second_key_of_an_agency_says_yes_where_its_first_was_disowned(told: Reader) -> None:
+    script = Script(founded(2, 1))
+    first = script.propose("b", Rekey("a", key("b2"), 0, None))
+    script.approve("a", first)
+    renewed = script.propose("a", Rekey("b", key("a2"), 0, None))
+    script.approve("b", first, [renewed])
+    script.approve("a2", first, [script.acts[-1].id])
+    assert told(script.charter, script.acts).passed == told(script.charter, list(reversed(script.acts))).passed

@@ -439,9 +439,7 @@ class Soak:
         charter = self.folder / "charter"
         charter.write_bytes(self.cluster.charter)
         meant = {("fork", self.officers[1].key.public.hex()), ("disputed", self.officers[1].key.public.hex()),
-                 ("void", self.officers[0].key.public.hex()),
-                 # The auditor does not read cutoffs yet and takes what is void for a slip in the index.
-                 ("index", self.officers[0].key.public.hex())}  # fmt: skip
+                 ("void", self.officers[0].key.public.hex())}  # fmt: skip
         said = []
         for number in (0, self.plan.cut_off):
             home = self.nodes[number].home.path

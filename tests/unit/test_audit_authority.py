@@ -37,6 +37,7 @@ from tests.property.test_standing import (
     officer,
     records,
     settle,
+    spoil,
 )
 
 NEW, SPY = key_of(NAME, "mia", "new root"), key_of(NAME, "spy")
@@ -304,3 +305,25 @@ def test_act_on_a_branch_that_undoes_its_own_endorsement_is_not_read() -> None:
     found = judge_held(charter, held, {ROOTS["mia"].public: 2}, lambda cutoff: cutoff.id == yes)
     assert found.passed == (new,)
     assert found.threshold == 3
+
+
+def test_what_counts_ends_where_the_author_signed_well() -> None:
+    """The last entry held has a signature that fails: a fault, and it does not count, as nobody could pass it on."""
+    ledger = settle(create(MemoryStorage(), CHARTER), [root_log("mia", CERTIFIED), ADMINS, MAIN], Random(1))
+    whole = audit_storage(ledger.storage, ledger.charter)
+    ids = [entry.id for entry in MAIN.entries]
+    forged = spoil(MAIN, OFFICER, len(ids) - 1)
+    out = BytesIO()
+    writer = BundleWriter(out.write, ledger.network_id)
+    for number, run in enumerate((root_log("mia", CERTIFIED).run, ADMINS.run, forged.run)):
+        writer.add(Frame(number, encode_frame([run])))
+    writer.close()
+    report = audit_bundle(BytesIO(out.getvalue()), ledger.charter)
+    assert [(fault.kind, fault.seq) for fault in report.faults] == [("signature", len(ids) - 1)]
+    assert [(note.kind, note.seq) for note in report.notes] == [("disputed", len(ids) - 1)]
+    shorter = settle(
+        create(MemoryStorage(), CHARTER),
+        [root_log("mia", CERTIFIED), ADMINS, chain(OFFICER, [], MAIN, len(ids) - 1)],
+        Random(1),
+    )
+    assert report.root == shorter.root() != whole.root
