@@ -10,12 +10,11 @@
 from hashlib import sha256
 from random import Random
 
-from keys.signing import PublicKey
 from ledger.store import Ledger, create, load
-from protocol.entry import EntryId
 from protocol.frame import Run
 from protocol.message import Fork
 from sim.disk import MemoryStorage
+from sim.model import Found, judge_world
 from sim.stage import Machine
 from sim.world import World
 
@@ -42,10 +41,14 @@ def check(world: World, *, converged: bool) -> list[str]:
     problems = list(world.problems)
     if not converged:
         problems.append("invariant 2: the nodes do not hold the same in time after the faults have stopped")
-    expected = counted(world)
+    writers = world.writers
+    honest = {entry.key for entry in writers.signed.values()} - writers.dishonest
+    found = judge_world(world.founding.charter, writers.signed, honest, world.machines)
+    problems += found.problems
     for machine in world.machines:
-        problems += _model(machine, expected, world.writers.forks())
-    problems += _acknowledged(world, expected)
+        problems += _model(machine, found)
+        problems += _authority(machine, found)
+    problems += _acknowledged(world, found)
     problems += _memory(world)
     if converged:
         for machine in world.machines:
@@ -53,18 +56,8 @@ def check(world: World, *, converged: bool) -> list[str]:
             disk = load(machine.storage)
             if (disk.root(), disk.heads.fingerprint()) != (machine.ledger.root(), machine.ledger.heads.fingerprint()):
                 problems.append(f"invariant 1: machine {machine.number} finds another ledger on its disk")
-        for attempt in range(3):
-            problems += _any_order(world, attempt)
+        problems += _any_order(world, world.seed)
     return list(dict.fromkeys(problems))
-
-
-def counted(world: World) -> dict[PublicKey, list[EntryId]]:
-    """What counts of everything that was written: all of a log, or what lies below its fork."""
-    forks = world.writers.forks()
-    return {
-        key: [next(iter(log[seq])) for seq in sorted(log) if seq < forks.get(key, seq + 1)]
-        for key, log in world.writers.written.items()
-    }
 
 
 def naive_root(leaves: list[bytes]) -> bytes:
@@ -79,41 +72,82 @@ def naive_root(leaves: list[bytes]) -> bytes:
     return sha256(b"\x01" + naive_root(leaves[:split]) + naive_root(leaves[split:])).digest()
 
 
-def _model(machine: Machine, expected: dict[PublicKey, list[EntryId]], forks: dict[PublicKey, int]) -> list[str]:
+def _model(machine: Machine, found: Found) -> list[str]:
     """The node holds exactly what was written, with the root that a naive computation gives."""
     problems = []
     leaves = []
-    for key, ids in sorted(expected.items()):
+    for key, ids in sorted(found.counted.items()):
         if ids:
             leaves.append(sha256(b"\x00" + key + len(ids).to_bytes(8, "big") + naive_root(list(ids))).digest())
         head = machine.ledger.heads.get(key)
-        if head.forked != (key in forks):
+        if (key in found.must_know and not head.forked) or (head.forked and key not in found.forks):
             problems.append(f"invariant 4: machine {machine.number} and log {_short(key)}: unknown fork, or none")
+        log = machine.ledger.log(key)
+        size, last = (0, None) if log is None else (log.size, log.id)
+        if (size, last) != (len(ids), ids[-1] if ids else None):
+            problems.append(
+                f"invariants 1, 3: machine {machine.number} counts {size} entries of log {_short(key)},"
+                f" of what was written {len(ids)} count"
+            )
     if machine.ledger.root() != naive_root(leaves):
         problems.append(f"invariants 1, 3: machine {machine.number} has another root than what was written gives")
-    if machine.ledger.entries != sum(map(len, expected.values())):
+    if machine.ledger.entries != sum(map(len, found.counted.values())):
         problems.append(f"invariant 3: machine {machine.number} counts {machine.ledger.entries} entries")
     return problems
 
 
+def _authority(machine: Machine, found: Found) -> list[str]:
+    """The node reads from the acts what the auditor reads from them."""
+    authority, judged = machine.ledger.authority, found.judgement
+    mine = {
+        key: (known.rank, known.agency, known.name, known.unit, known.certifier)
+        for key, known in authority.standings.items()
+    }
+    theirs = {
+        key: (known.rank, known.agency, known.name, known.unit, known.certifier)
+        for key, known in judged.standing.items()
+    }
+    cutoffs = {key: cutoff for key in authority.standings if (cutoff := authority.cutoff(key)) is not None}
+    members = {name: agency.key for name, agency in authority.council.members.items()}
+    wrong = [
+        what
+        for what, one, other in (
+            ("standing", mine, theirs),
+            ("cutoffs", cutoffs, judged.cutoffs),
+            ("members of the council", members, judged.members),
+            ("threshold", authority.council.threshold, judged.threshold),
+        )
+        if one != other
+    ]
+    return [f"invariant 1: machine {machine.number} reads other {what} from the acts" for what in wrong]
+
+
 def _differences(one: Machine, other: Machine) -> list[str]:
     """Two machines with the same heads."""
-    same = one.ledger.root() == other.ledger.root() and one.ledger.authority == other.ledger.authority
+    same = one.ledger.root() == other.ledger.root() and _alike(one.ledger, other.ledger)
     if same and one.ledger.entries == other.ledger.entries:
         return []
     return [f"invariant 1: machines {one.number} and {other.number} hold the same and mean something else by it"]
 
 
-def _acknowledged(world: World, expected: dict[PublicKey, list[EntryId]]) -> list[str]:
-    """What counts is everywhere; what a fork has made disputed is at least where it was acknowledged."""
+def _alike(one: Ledger, other: Ledger) -> bool:
+    """Whether two ledgers give the same to everybody."""
+    mine, theirs = one.authority, other.authority
+    return (mine.standings, mine.units, mine.council.members, mine.council.threshold, mine.council.cutoffs) == (
+        theirs.standings, theirs.units, theirs.council.members, theirs.council.threshold, theirs.council.cutoffs
+    )  # fmt: skip
+
+
+def _acknowledged(world: World, found: Found) -> list[str]:
+    """What counts is everywhere; what does not is at least where it was acknowledged."""
     problems = []
+    counted = {known for ids in found.counted.values() for known in ids}
     known = [(machine, entry) for machine in world.machines for entry in machine.acknowledged]
     for machine in world.machines:
         missing = [
             entry
             for where, entry in known
-            if (where is machine or entry.seq < len(expected.get(entry.key, ())))
-            and machine.ledger.entry(entry.id) is None
+            if (where is machine or entry.id in counted) and machine.ledger.entry(entry.id) is None
         ]
         if missing:
             problems.append(
@@ -124,7 +158,8 @@ def _acknowledged(world: World, expected: dict[PublicKey, list[EntryId]]) -> lis
 
 
 def _memory(world: World) -> list[str]:
-    logs, links = len(world.machines[0].ledger.heads) + len(world.writers.written), world.size + 1
+    logs = len(world.machines[0].ledger.heads) + len({entry.key for entry in world.writers.signed.values()})
+    links = world.size + 1
     bound = SPARE + links * (4 * logs + 64) + 4 * logs
     if world.size_max > bound:
         return [f"invariant 6: an engine held {world.size_max} things; {bound} are the bound"]
@@ -151,14 +186,15 @@ def _any_order(world: World, attempt: int) -> list[str]:
         if len(left) == len(waiting):
             return [f"invariant 1: {len(left)} runs are never admitted in another order"]
         waiting = left
-    same = ledger.root() == source.root() and ledger.authority == source.authority
+    same = ledger.root() == source.root() and _alike(ledger, source)
     same = same and ledger.heads.fingerprint() == source.heads.fingerprint()
     return [] if same else ["invariant 1: the same entries in another order give another root, authority or heads"]
 
 
 def _cut(source: Ledger, rng: Random) -> "list[tuple[Run, ...] | Fork] | None":
     """All that a ledger may send, in runs of random length."""
-    parts: list[tuple[Run, ...] | Fork] = [fork for _, _, fork in source.forks()]
+    certified = source.authority.of
+    parts: list[tuple[Run, ...] | Fork] = [fork for key, _, fork in source.forks() if certified(key) is not None]
     for head in source.heads:
         at = 0
         while at < head.size:

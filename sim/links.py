@@ -1,12 +1,18 @@
 """The network of a simulated world: links that lose, repeat, delay, reorder and choke, break and come back."""
 
 from functools import partial
+from typing import Final
 
 from keys.signing import PublicKey
 from node.engine.events import PeerDown, PeerUp, Received, Send
+from protocol.entry import read_row
+from protocol.frame import decode_frame
+from protocol.message import Frame, decode_message
 from sim.stage import MS, SECOND, Machine, Stage
 
-Pair = tuple[int, int]
+FRAME_START: Final = bytes.fromhex("93a5") + b"frame"  # an array of three, the first of which is "frame"
+BIG: Final = 50  # machines: from here on they look for links seldom
+TRIED_MAX: Final = 16  # machines that one tries to link with at a time
 
 
 class Links:
@@ -14,34 +20,39 @@ class Links:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._links: dict[Pair, int] = {}  # -> the link's number: what was sent on an older one does not arrive
+        size = len(stage.machines)
+        self._of: list[dict[int, int]] = [{} for _ in range(size)]  # machine -> whom it is linked with -> which link
         self._made = 0
         self._free_at: dict[tuple[int, int, int], int] = {}  # (link, from, to) -> when it has sent what it was given
         self._cut: frozenset[int] = frozenset()  # machines without a link to the others outside this set
         self._by_key: dict[PublicKey, Machine] = {machine.key.public: machine for machine in stage.machines}
+        self._must, self._may = _topology(stage.weather.shape, size)
         stage.every(stage.weather.cut_every_s, self._cut_some)
 
     # -- up and down ------------------------------------------------------------------------------
 
     def connect_soon(self, machine: Machine) -> None:
         """Link to every machine that the shape of the network asks for, or to enough of them; again and again."""
-        stage = self._stage
-        wanted = stage.weather.neighbours or len(stage.machines)
-        others = [other for other in stage.machines if self._may_link(machine, other)]
-        stage.rng.shuffle(others)
-        missing = wanted - sum(self._number(machine, other) is not None for other in others)
-        for other in others:
-            if missing > 0 and self._number(machine, other) is None and self._reachable(machine, other):
-                self._link(machine, other)
-                missing -= 1
+        stage, linked = self._stage, self._of[machine.number]
+        for number in self._must[machine.number]:
+            self._try_link(machine, number)
+        others = self._may[machine.number]
+        wanted = min(stage.weather.neighbours or len(others), len(others))
+        if len(linked) < wanted:
+            for number in stage.rng.sample(others, min(len(others), TRIED_MAX)):
+                if len(linked) < wanted:
+                    self._try_link(machine, number)
         life = machine.life
-        retry_ns = stage.rng.randrange(5 * SECOND, 20 * SECOND)
+        slow = len(stage.machines) > BIG
+        retry_ns = (
+            stage.rng.randrange(60 * SECOND, 180 * SECOND) if slow else stage.rng.randrange(5 * SECOND, 20 * SECOND)
+        )
         stage.at(retry_ns, lambda: self.connect_soon(machine) if machine.alive and machine.life == life else None)
 
     def drop_all(self, machine: Machine, reason: str) -> None:
         """Every link of a machine ends."""
-        for other in self._stage.machines:
-            self._unlink(machine, other, reason)
+        for number in list(self._of[machine.number]):
+            self._unlink(machine, self._stage.machines[number], reason)
 
     def drop(self, machine: Machine, peer: PublicKey, reason: str) -> None:
         """A machine hangs up."""
@@ -53,17 +64,12 @@ class Links:
         self._stage.cut = False
 
     def _number(self, one: Machine, other: Machine) -> int | None:
-        return self._links.get(_pair(one, other))
+        return self._of[one.number].get(other.number)
 
-    def _may_link(self, one: Machine, other: Machine) -> bool:
-        size = len(self._stage.machines)
-        match self._stage.weather.shape:
-            case "ring":
-                return (one.number - other.number) % size in (1, size - 1)
-            case "star":
-                return one is not other and 0 in (one.number, other.number)
-            case _:
-                return one is not other
+    def _try_link(self, one: Machine, number: int) -> None:
+        other = self._stage.machines[number]
+        if number not in self._of[one.number] and self._reachable(one, other):
+            self._link(one, other)
 
     def _reachable(self, one: Machine, other: Machine) -> bool:
         return one.alive and other.alive and (one.number in self._cut) == (other.number in self._cut)
@@ -73,14 +79,15 @@ class Links:
         if one.engine.is_banned(other.key.public, now) or other.engine.is_banned(one.key.public, now):
             return
         self._made += 1
-        self._links[_pair(one, other)] = self._made
+        self._of[one.number][other.number] = self._of[other.number][one.number] = self._made
         self._stage.feed(one, PeerUp(other.key.public, inbound=False))
         self._stage.feed(other, PeerUp(one.key.public, inbound=True))
 
     def _unlink(self, one: Machine, other: Machine, reason: str) -> None:
-        number = self._links.pop(_pair(one, other), None)
+        number = self._of[one.number].pop(other.number, None)
         if number is None:
             return
+        del self._of[other.number][one.number]
         for end, far in ((one, other), (other, one)):
             self._free_at.pop((number, end.number, far.number), None)
             if end.alive:
@@ -97,12 +104,11 @@ class Links:
         size = len(stage.machines)
         self._cut = frozenset(stage.rng.sample(range(size), stage.rng.randint(1, max(1, size // 2))))
         stage.cut = True
-        stage.faults["cut"] += 1
-        stage.note(f"machines {sorted(self._cut)} are cut off")
-        for pair in sorted(self._links):
-            one, other = (stage.machines[number] for number in pair)
-            if not self._reachable(one, other):
-                self._unlink(one, other, "the network is cut")
+        stage.count("cut", f"machines {sorted(self._cut)} are cut off")
+        for one in stage.machines:
+            for number in sorted(self._of[one.number]):
+                if not self._reachable(one, stage.machines[number]):
+                    self._unlink(one, stage.machines[number], "the network is cut")
         stage.at(stage.interval(stage.weather.cut_for_s), self.heal)
 
     # -- messages ---------------------------------------------------------------------------------
@@ -127,6 +133,8 @@ class Links:
             if self._number(machine, other) == number:
                 stage.feed(other, Received(machine.key.public, send.message))
 
+        if send.message.startswith(FRAME_START):
+            self._check_durable(machine, send.message)
         stage.sent_bytes += len(send.message)
         stage.faults["loss"] += lost
         stage.faults["repeat"] += copies == 2
@@ -135,5 +143,39 @@ class Links:
             stage.at(waits_ns + weather.delay_ms * MS + jitter, arrive)
 
 
-def _pair(one: Machine, other: Machine) -> Pair:
-    return (min(one.number, other.number), max(one.number, other.number))
+    def _check_durable(self, machine: Machine, message: bytes) -> None:
+        """What is sent must be on the sender's disk first."""
+        frame = decode_message(message)
+        with machine.storage.read() as view:
+            for run in decode_frame(frame.frame) if isinstance(frame, Frame) else ():
+                prev = run.prev
+                for seq, row in enumerate(run.rows, run.seq):
+                    prev = read_row(row, run.key, seq, prev).id
+                if prev is None or view.get("ids", prev) is None:
+                    told = f"invariant 2: machine {machine.number} sends what is not on its disk"
+                    self._stage.problems.append(told)
+
+
+def _topology(shape: str, size: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Whom each machine must link with, and of whom it links with as many as the weather says."""
+    numbers = range(size)
+    nobody: list[tuple[int, ...]] = [()] * size
+    match shape:
+        case "ring":
+            return _ring(0, size), nobody
+        case "line":
+            return [tuple(m for m in (n - 1, n + 1) if 0 <= m < size) for n in numbers], nobody
+        case "star":
+            return [tuple(range(1, size)) if n == 0 else (0,) for n in numbers], nobody
+        case "islands":  # two, with one bridge
+            half = size // 2
+            rings = _ring(0, half) + _ring(half, size)
+            rings[0], rings[-1] = (*rings[0], size - 1), (*rings[-1], 0)
+            return rings, [tuple(m for m in numbers if m != n and (m < half) == (n < half)) for n in numbers]
+        case _:
+            return _ring(0, size), [tuple(m for m in numbers if m != n) for n in numbers]
+
+
+def _ring(first: int, stop: int) -> list[tuple[int, ...]]:
+    size = stop - first
+    return [tuple(sorted({first + (n - 1) % size, first + (n + 1) % size} - {first + n})) for n in range(size)]

@@ -79,22 +79,32 @@ def draw_weather(seed: int, nodes: int) -> Weather:
     """How bad this seed's world is."""
     rng = Random(f"weather {seed}")
     return Weather(
-        shape=rng.choice(("all", "all", "all", "ring", "star")),
-        neighbours=0 if nodes <= 8 else rng.choice((0, 3, 5) if nodes <= 16 else (3, 5)),  # steps grow with links
+        shape=rng.choice(("all", "all", "all", "ring", "line", "star", "islands")),
+        neighbours=rng.choice((0, 2, 3) if nodes <= 8 else (2, 3, 4)),  # steps grow with links
         delay_ms=rng.choice((1, 20, 80, 300)),
         jitter_ms=rng.choice((0, 5, 50, 500)),
         bytes_per_s=rng.choice((0, 0, 1_000_000, 16_000)),
         loss_percent=rng.choice((0, 0, 1, 5)),
         repeat_percent=rng.choice((0, 0, 2, 10)),
         commit_ms=rng.choice((1, 3, 30)),
-        officers=rng.choice((1, 1, 2, 4)),
-        write_every_s=rng.choice((10, 30, 120)),
-        crash_every_s=rng.choice((0, 300, 1800)),
-        cut_every_s=rng.choice((0, 600, 1800)),
-        cut_for_s=rng.choice((30, 300, 1200)),
-        full_every_s=rng.choice((0, 0, 900)),
+        officers=rng.choice((1, 1, 2)),
+        write_every_s=max(1, rng.choice((60, 120, 240)) * nodes // 12),
+        crash_every_s=rng.choice((0, 200, 900)),
+        cut_every_s=rng.choice((0, 120, 600)),
+        cut_for_s=rng.choice((30, 120, 300)),
+        full_every_s=rng.choice((0, 0, 200)),
         lie_every_s=rng.choice((0, 60)),
         twice=rng.randrange(3) == 0,
+        branches=rng.choice((0, 0, 2, 3, 6)),
+        revoke_every_s=rng.choice((0, 40, 90)),
+        council_every_s=rng.choice((0, 45, 90)),
+        stolen=rng.randrange(3) == 0,
+        skew_hours=rng.choice((0, 1, 72)),
+        restore_every_s=rng.choice((0, 0, 120, 300)),
+        rollback=rng.randrange(4) == 0,
+        lose_percent=rng.choice((0, 0, 20)),
+        away_every_s=rng.choice((0, 0, 120)),
+        away_for_s=rng.choice((60, 240)),
     )
 
 
@@ -113,7 +123,7 @@ def temper(weather: Weather, nodes: int, minutes: int) -> Weather:
     """
     seconds, writers = minutes * 60, BIG_WRITERS
     return replace(
-        weather, shape="all", neighbours=4, officers=1, writers=writers,
+        weather, shape="all", neighbours=4, officers=1, writers=writers, revoke_every_s=0, council_every_s=0,
         write_every_s=max(weather.write_every_s, writers * seconds * 5 // (2 * BIG_ENTRIES)),
         crash_every_s=weather.crash_every_s and max(weather.crash_every_s, seconds),
         full_every_s=weather.full_every_s and max(weather.full_every_s, seconds),
@@ -191,7 +201,7 @@ def run_case(
     if outcome.violations and not outcome.trace:
         outcome.trace = _trace(world, outcome.violations[0])
     outcome.steps = world.steps
-    outcome.forks = len(world.writers.forks())
+    outcome.forks = sum(head.forked for head in world.machines[0].ledger.heads)
     outcome.entries = world.machines[0].ledger.entries
     outcome.crashes = sum(machine.crashes for machine in world.machines)
     outcome.faults = dict(world.faults)

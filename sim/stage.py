@@ -16,20 +16,25 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
+from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.store import Ledger
 from node.engine.engine import Engine
 from node.engine.events import Event, Now
 from protocol.entry import EntryId
 from protocol.frame import Run
-from sim.disk import MemoryStorage
+from sim.disk import MemoryStorage, Snapshot
 from sim.founding import START_WALL_MS
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000 * MS
 MINUTE: Final = 60 * SECOND
-SHAPES: Final = ("all", "ring", "star")
-FAULTS: Final = ("crash", "cut", "full", "lie", "loss", "repeat", "twice")  # what can go wrong, by name
+SHAPES: Final = ("all", "ring", "line", "star", "islands")
+FAULTS: Final = (  # what can go wrong, by name
+    "away", "branches", "claim", "corrupt", "council", "crash", "cut", "endorse", "flood", "forge", "full", "garble",
+    "loss", "lost files", "lost write", "refused", "reorder", "repeat", "replay", "restore",
+    "revoke", "rollback", "skew", "stolen", "twice", "withhold",
+)  # fmt: skip
 TRACE_LINES: Final = 2000  # of what happened last
 
 
@@ -37,8 +42,8 @@ TRACE_LINES: Final = 2000  # of what happened last
 class Weather:
     """How bad the world is. Probabilities are per message; intervals are means, 0 for never."""
 
-    shape: str = "all"  # who links with whom: "all" (or `neighbours` of them), "ring", "star"
-    neighbours: int = 0  # links a node keeps at least, in shape "all"; 0: to every other
+    shape: str = "all"  # who links with whom: one of SHAPES
+    neighbours: int = 0  # links a node keeps at least, in shapes "all" and "islands"; 0: to every other
     delay_ms: int = 20
     jitter_ms: int = 10  # more than the spacing of messages reorders them
     bytes_per_s: int = 0  # of one link, in each direction; 0: no limit
@@ -54,6 +59,16 @@ class Weather:
     full_every_s: int = 0  # a disk has no room for up to a minute
     lie_every_s: int = 0  # a certified node that keeps to no rule links with somebody
     twice: bool = False  # one officer's key is copied, and used on two machines
+    branches: int = 0  # an officer hands so many different continuations of one log to as many machines
+    revoke_every_s: int = 0  # an agency revokes a key
+    council_every_s: int = 0  # an agency proposes something
+    stolen: bool = False  # a root key is copied, and used as if nothing had ever been decided
+    skew_hours: int = 0  # machines' wall clocks are off by up to so much
+    restore_every_s: int = 0  # a machine is put back to a copy of its disk, older by minutes
+    rollback: bool = False  # and its marks with it
+    lose_percent: int = 0  # of crashes, that lose the marks too
+    away_every_s: int = 0  # a machine is off
+    away_for_s: int = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +80,21 @@ class Acknowledged:
     id: EntryId
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a machine's disk, and of its marks."""
+
+    disk: Snapshot
+    marks: dict[PublicKey, tuple[int, int | None, bytes | None, tuple[bytes, ...]]]
+
+
 @dataclass(slots=True)
 class Machine:
     """One node and those who write there."""
 
     number: int
     key: SigningKey
-    officers: tuple[SigningKey, ...]
+    officers: list[SigningKey]
     storage: MemoryStorage
     ledger: Ledger
     engine: Engine
@@ -79,7 +102,10 @@ class Machine:
     life: int = 0  # counts starts: what was under way in an earlier life is lost
     wakes_at: int | None = None
     outbox: deque[Callable[[], Run | None]] = field(default_factory=deque)  # what to sign next, one at a time
-    pending: Run | None = None  # signed and not answered: submitted again after a crash, never signed anew
+    pending: Run | None = None  # signed and not answered
+    marks: dict[PublicKey, Mark] = field(default_factory=dict)  # of the keys that sign here: not on the ledger's disk
+    unmarked: set[PublicKey] = field(default_factory=set)  # of those whose marks were lost
+    skew_ms: int = 0  # of its wall clock
     requests: int = 0
     crashes: int = 0
     acknowledged: list[Acknowledged] = field(default_factory=list)
@@ -144,9 +170,14 @@ class Stage:
         self.now_ns = max(self.now_ns, until_ns)
         return stop is not None and stop()
 
-    def now(self) -> Now:
-        """Both clocks."""
-        return Now(self.now_ns, START_WALL_MS + self.now_ns // MS)
+    def now(self, machine: Machine | None = None) -> Now:
+        """Both clocks, as that machine shows them."""
+        return Now(self.now_ns, START_WALL_MS + self.now_ns // MS + (0 if machine is None else machine.skew_ms))
+
+    def count(self, fault: str, text: str, machine: Machine | None = None) -> None:
+        """Something went wrong: count it, and say so in the trace."""
+        self.faults[fault] += 1
+        self.note(text, machine)
 
 
 def clock(now_ns: int) -> str:

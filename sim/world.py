@@ -13,8 +13,7 @@ from random import Random
 from typing import Final
 
 from keys.errors import HamkorError
-from keys.signing import SigningKey
-from ledger.store import create, load
+from ledger.store import load
 from node.engine.engine import Engine, EngineSettings
 from node.engine.events import (
     ChunkAsked,
@@ -30,17 +29,16 @@ from node.engine.events import (
     Send,
     TimerFired,
 )  # fmt: skip
-from protocol.acts import Certify, encode_act
-from protocol.charter import decode_charter_file, verify_charter
-from protocol.entry import Place
-from protocol.frame import Run
+from sim.agencies import Agencies
 from sim.disk import MemoryStorage
-from sim.founding import AGENCIES, START_WALL_MS, found, key_of, sign_run
+from sim.founding import founding, key_of
 from sim.liar import Liar
 from sim.links import Links
-from sim.stage import MINUTE, MS, SECOND, Machine, Stage, Weather
+from sim.quick import share
+from sim.stage import MINUTE, MS, SECOND, Backup, Machine, Stage, Weather
 from sim.writers import Writers
 
+SIZE_EVERY: Final = 16  # steps between looks at how much an engine holds
 CRASH_IN_COMMIT_PERCENT: Final = 3  # of commits, where machines crash at all: the moment that matters most
 
 
@@ -53,46 +51,33 @@ class World(Stage):
         self.settings = settings or EngineSettings()
         self.size_max = 0  # things that an engine ever held in memory beside its heads
         network = f"world {seed}"
-        self.charter_file = found(network)
+        share()
         liar = key_of(seed, "liar")
-        runs = self._first_acts(network, [key_of(seed, "node", n) for n in range(size)] + [liar])
+        self.founding = founding(network, (*(key_of(seed, "node", n) for n in range(size)), liar))
+        self.charter_file = self.founding.charter_file
         for number in range(size):
-            self.machines.append(self._machine(number, runs))
+            self.machines.append(self._machine(number))
         self.links = Links(self)
-        self.writers = Writers(self, network)
+        self.writers = Writers(self, self.founding)
+        self.agencies = Agencies(self, self.writers, self.founding)
         self.liar = Liar(self, liar)
-        for run in runs:
-            self.writers.note(run)
         for machine in self.machines:
             self.at(self.rng.randrange(10 * SECOND), partial(self.links.connect_soon, machine))
             self.every(weather.crash_every_s, partial(self._crash, machine))
             self.every(weather.full_every_s, partial(self._fill_disk, machine))
+            if weather.skew_hours:
+                machine.skew_ms = self.rng.randint(-weather.skew_hours, weather.skew_hours) * 3_600_000
+                self.faults["skew"] += machine.skew_ms != 0
+        self.every(weather.away_every_s, self._switch_off)
+        self.every(weather.restore_every_s, self._back_up)
 
-    def _first_acts(self, network: str, nodes: list[SigningKey]) -> tuple[Run, ...]:
-        """Each agency certifies its admin and its nodes; every machine starts with these acts."""
-        charter = verify_charter(decode_charter_file(self.charter_file))
-        runs = []
-        for which, agency in enumerate(AGENCIES):
-            root = key_of(network, agency)
-            admin = key_of(network, agency, "admin")
-            acts = [Certify(admin.public, "admin", "admin", agency, "", ("admin",))]
-            acts += [
-                Certify(nodes[n].public, "node", f"node {n}", agency, f"unit-{n}", ())
-                for n in range(which, len(nodes), len(AGENCIES))
-            ]
-            drafts = [("act", encode_act(act)) for act in acts]
-            runs.append(sign_run(charter, root, Place(root.public, 0, None), drafts, START_WALL_MS))
-        return tuple(runs)
-
-    def _machine(self, number: int, runs: tuple[Run, ...]) -> Machine:
+    def _machine(self, number: int) -> Machine:
         storage = MemoryStorage()
-        ledger = create(storage, self.charter_file)
-        ledger.apply(ledger.commit([runs]))
+        storage.restore(self.founding.snapshot)
+        ledger = load(storage)
         key = key_of(self.seed, "node", number)
-        writes = not self.weather.writers or number < self.weather.writers
-        officers = tuple(key_of(self.seed, "officer", number, n) for n in range(self.weather.officers if writes else 0))
         engine = Engine(key.public, ledger, Random(self.rng.getrandbits(64)), self.settings)
-        return Machine(number, key, officers, storage, ledger, engine)
+        return Machine(number, key, [], storage, ledger, engine)
 
     # -- one machine ------------------------------------------------------------------------------
 
@@ -101,7 +86,7 @@ class World(Stage):
         self.digest.update(f"{self.now_ns} {machine.number} {type(event).__name__}".encode())
         if isinstance(event, Received):
             self.digest.update(event.message)
-        for output in machine.engine.handle(event, self.now()):
+        for output in machine.engine.handle(event, self.now(machine)):
             match output:
                 case Send():
                     if output.peer != self.liar.key.public:
@@ -117,7 +102,8 @@ class World(Stage):
                         self.links.drop(machine, output.peer, output.reason)
                 case Notify() | ChunkAsked() | ChunkBrought():
                     continue
-        self.size_max = max(self.size_max, machine.engine.size())
+        if self.steps % SIZE_EVERY == 0:
+            self.size_max = max(self.size_max, machine.engine.size())
         self._wake(machine)
 
     def _wake(self, machine: Machine) -> None:
@@ -141,6 +127,7 @@ class World(Stage):
 
         def done() -> None:
             if not machine.alive or machine.life != life:
+                self.faults["lost write"] += bool(commit.items)
                 return
             event: CommitFailed | Committed
             try:
@@ -164,15 +151,29 @@ class World(Stage):
     def _crash(self, machine: Machine) -> None:
         if self.calm or not machine.alive:
             return
+        self.count("crash", "crashes", machine)
+        machine.crashes += 1
+        if self.rng.randrange(100) < self.weather.lose_percent:
+            self.count("lost files", "loses its marks", machine)
+            machine.unmarked |= machine.marks.keys()
+            machine.marks.clear()
+        self._stop(machine, "it crashed")
+        self.at(self.rng.randrange(SECOND, 2 * MINUTE), partial(self._restart, machine))
+
+    def _switch_off(self) -> None:
+        """A mobile machine is off for long."""
+        machine = self.rng.choice(self.machines)
+        if not self.calm and machine.alive:
+            self.count("away", "is switched off", machine)
+            self._stop(machine, "it was switched off")
+            self.at(self.interval(self.weather.away_for_s), partial(self._restart, machine))
+
+    def _stop(self, machine: Machine, why: str) -> None:
         machine.alive = False
         machine.life += 1
-        machine.crashes += 1
-        self.faults["crash"] += 1
-        self.note("crashes", machine)
         machine.wakes_at = None
-        self.links.drop_all(machine, "it crashed")
+        self.links.drop_all(machine, why)
         machine.storage.crash()
-        self.at(self.rng.randrange(SECOND, 2 * MINUTE), partial(self._restart, machine))
 
     def _restart(self, machine: Machine) -> None:
         self.note("starts again", machine)
@@ -185,12 +186,37 @@ class World(Stage):
                 )
         machine.engine = Engine(machine.key.public, machine.ledger, Random(self.rng.getrandbits(64)), self.settings)
         machine.alive = True
-        self.writers.submit_again(machine)
+        self.writers.start_again(machine)
         self.links.connect_soon(machine)
 
+    def _back_up(self) -> None:
+        """A machine's disk is copied, and some time later put back."""
+        machine = self.rng.choice(self.machines)
+        marks = {key: (mark.first_seq, mark.seq, mark.id, mark.pending) for key, mark in machine.marks.items()}
+        backup = Backup(machine.storage.snapshot(), marks)
+        self.at(self.interval(self.weather.restore_every_s), partial(self._restore, machine, backup))
+
+    def _restore(self, machine: Machine, backup: Backup) -> None:
+        """What only this machine had is gone. Without their marks, its signers do not know that they signed it."""
+        if self.calm or not machine.alive:
+            return
+        self._stop(machine, "it is restored")
+        machine.storage.restore(backup.disk)
+        self.count("restore", "is put back to an older copy of its disk", machine)
+        self.writers.dishonest |= machine.unmarked
+        if self.weather.rollback:
+            for key, mark in machine.marks.items():
+                mark.first_seq, was, mark.id, mark.pending = backup.marks.get(key, (0, None, None, ()))
+                if mark.seq != was:
+                    self.count("rollback", f"and the mark of {key.hex()[:12]} with it", machine)
+                    self.writers.dishonest.add(key)
+                mark.seq = was
+        ledger = load(machine.storage)
+        machine.acknowledged = [known for known in machine.acknowledged if ledger.entry(known.id) is not None]
+        self.at(self.rng.randrange(SECOND, MINUTE), partial(self._restart, machine))
+
     def _fill_disk(self, machine: Machine) -> None:
-        self.faults["full"] += 1
-        self.note("its disk is nearly full", machine)
+        self.count("full", "its disk is nearly full", machine)
         machine.storage.full_after(self.rng.randrange(4000))
         self.at(self.rng.randrange(SECOND, MINUTE), lambda: machine.storage.full_after(None))
 
