@@ -433,9 +433,9 @@ class _Applying:
 
     def _run(self, steps: Iterable[_Step]) -> None:
         for step in steps:
-            document = self._document(step.record)
-            op = step.op if step.op is not None or document is None else self._operation(step.id)
-            if document is not None and op is not None:
+            op = step.op or self._operation(step.id)
+            document = self._document(step.record) if op is not None else None
+            if op is not None and document is not None:
                 document.apply(op, self._namers(step))
             if len(self._documents) >= _DOCUMENTS_MAX:
                 self._store_all()
