@@ -12,8 +12,9 @@ creating entry. Two values that did not see each other both stay, until somebody
                added standing, since a link that two agencies each made is more than a link
     retracted  like a field
 
-Operations are applied after those that they name, each once; `fold` sees to both. Then order does not matter: each
-operation only takes away what it names and adds what nobody else can name before having seen it.
+Nothing waits: an id that an operation names and that is not here, or does not count, is only seen. When an operation
+comes after others that name it, `apply` is given those, and what they replace of it never stands. So a document is a
+function of the set of operations that count, whatever else is held and in whatever order it came.
 
 A record is bounded: what the officers of one agency keep standing in it takes at most AGENCY_BYTES_MAX. An operation
 that would exceed this has no effect and is counted in `left_out`. Which of them that hits may differ between nodes.
@@ -21,6 +22,7 @@ that would exceed this has no effect and is counted in `left_out`. Which of them
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple, cast
 
 from keys.errors import FormatError
@@ -81,48 +83,73 @@ class Document:
             document._say(slot, entry, value, ())
         return document
 
-    def apply(self, op: Operation) -> None:
-        """Take in one operation: each once, and after those that it names. O(refs + fields of it).
+    def apply(self, op: Operation, later: Iterable[Operation] = ()) -> None:
+        """Take in one operation. O(refs + fields of it and of `later`); twice is as once.
 
+        later: the operations taken in before that name this one; read only as far as this one still has an effect.
         An operation of a form that means nothing here (a newer program's, or nonsense) changes nothing.
         """
-        said = list(changes(op))[:SLOTS_PER_OPERATION_MAX]
-        proposal = EntryId(b"")
-        if op.step in ("accept", "decline"):
-            proposal = _id(op.fields.get("proposal"))
-            if op.agency != self.agency or proposal not in op.refs:
-                return
-        if not self._has_room(op, said):
+        closes, said = self._effect(op)
+        gone = self._replaced(op, said, later)
+        stays = [(slot, value) for slot, value in said if slot not in gone]
+        if not self._has_room(op, said, stays):
             self.left_out += 1
             return
-        for answered in self.proposals.pop(proposal, ()):
-            self._count("", answered, -1)
-        if said and self.is_proposal(op):
-            proposed = tuple(Said(op.id, op.author, op.agency, op.time_ms, [slot, value]) for slot, value in said)
-            self.proposals[op.id] = proposed
+        for proposal in (closes, op.id):
+            for answered in self.proposals.pop(proposal, ()):
+                self._count("", answered, -1)
+        if self.is_proposal(op):
+            proposed = tuple(Said(op.id, op.author, op.agency, op.time_ms, [slot, value]) for slot, value in stays)
+            if proposed:
+                self.proposals[op.id] = proposed
             for one in proposed:
                 self._count("", one, 1)
             return
         for slot, value in said:
-            self._say(slot, op, value, (self.record, *op.refs))
+            self._say(slot, op, value, (self.record, *op.refs), stays=slot not in gone)
 
     def is_proposal(self, op: Operation) -> bool:
         """Whether an operation waits for the originating agency's word."""
         return op.step in ("amend", "retract") and op.agency != self.agency
 
-    def _say(self, slot: str, op: Operation, value: Value, seen: Iterable[EntryId]) -> None:
+    def _effect(self, op: Operation) -> tuple[EntryId, list[tuple[str, Value]]]:
+        """(the proposal that it closes, or an empty id; what it says)."""
+        said = list(islice(changes(op), SLOTS_PER_OPERATION_MAX))
+        if op.step not in ("accept", "decline"):
+            return EntryId(b""), said
+        proposal = _id(op.fields.get("proposal"))
+        return (proposal, said) if op.agency == self.agency and proposal in op.refs else (EntryId(b""), [])
+
+    def _replaced(self, op: Operation, said: Iterable[tuple[str, Value]], later: Iterable[Operation]) -> set[str]:
+        """The slots of an operation whose values those replace that saw it; of a proposal that was answered all."""
+        left = {slot for slot, _ in said}
+        gone: set[str] = set()
+        found = Said(op.id, op.author, op.agency, op.time_ms, None)
+        for other in later if left else ():
+            closes, changed = self._effect(other)
+            if self.is_proposal(op):
+                gone = left if closes == op.id else gone
+            elif not self.is_proposal(other):
+                gone |= {slot for slot, value in changed if slot in left and self._replaces(slot, other, value, found)}
+            if len(gone) == len(left):
+                break
+        return gone
+
+    def _say(
+        self, slot: str, op: Operation, value: Value, seen: Iterable[EntryId], *, stays: bool = True
+    ) -> None:  # fmt: skip
         values = self.slots.setdefault(slot, {})
         for known in seen:
             found = values.get(known)
             if found is not None and self._replaces(slot, op, value, found):
                 self._count(slot, found, -1)
                 del values[known]
-        if value is not None or not slot.startswith(_SETS):
+        if stays and (value is not None or not slot.startswith(_SETS)):
             if op.id in values:  # said twice in one operation
                 self._count(slot, values[op.id], -1)
             values[op.id] = Said(op.id, op.author, op.agency, op.time_ms, value)
             self._count(slot, values[op.id], 1)
-        elif not values:
+        if not values:
             del self.slots[slot]
 
     def _replaces(self, slot: str, op: Operation, value: Value, found: Said) -> bool:
@@ -131,9 +158,11 @@ class Document:
             return True
         return value is None and op.agency == self.agency
 
-    def _has_room(self, op: Operation, said: Iterable[tuple[str, Value]]) -> bool:
-        """Whether what the agency keeps standing stays within its bound."""
-        added = sum(_size(slot, value) for slot, value in said)
+    def _has_room(
+        self, op: Operation, said: Iterable[tuple[str, Value]], stays: Iterable[tuple[str, Value]]
+    ) -> bool:  # fmt: skip
+        """Whether what the agency keeps standing stays within its bound. stays: the part of `said` that is added."""
+        added = sum(_size(slot, value) for slot, value in stays)
         taken = self.sizes.get(op.agency, 0) + added
         if taken <= AGENCY_BYTES_MAX or not added:
             return True
@@ -211,30 +240,22 @@ class Document:
         return document
 
 
-def fold(
-    entry: Operation, operations: Iterable[Operation], held: Iterable[EntryId] = ()
-) -> tuple[Document, list[Operation]]:
-    """The document that these operations make, in whatever order and however often they come; and those that wait.
+def fold(entry: Operation, operations: Iterable[Operation]) -> Document:
+    """The document that these operations make, in whatever order and however often they come.
 
-    held: other ids that operations name and that are here, such as acts. An operation waits while one that it names
-    is not here. Both answers depend on the set only. O(n).
+    Depends on the set only, within the bound on what an agency keeps standing. O(n + what they name).
     """
     document = Document.created(entry)
-    here: set[EntryId] = {entry.id, *held}
-    known = {op.id: op for op in operations if op.id not in here}
-    left = {op.id: set(op.refs) - here for op in known.values()}
-    namers: dict[EntryId, list[EntryId]] = {}
-    for op_id, refs in left.items():
-        for ref in refs:
-            namers.setdefault(ref, []).append(op_id)
-    ready = [op_id for op_id, refs in left.items() if not refs]
-    for op_id in ready:  # grows as operations release others
-        document.apply(known[op_id])
-        for namer in namers.get(op_id, ()):
-            left[namer].discard(op_id)
-            if not left[namer]:
-                ready.append(namer)
-    return document, [known[op_id] for op_id in sorted(known) if left[op_id]]
+    here: set[EntryId] = {entry.id}
+    namers: dict[EntryId, list[Operation]] = {}
+    for op in operations:
+        if op.id not in here:
+            here.add(op.id)
+            document.apply(op, namers.get(op.id, ()))
+            for ref in op.refs:
+                if ref not in here:
+                    namers.setdefault(ref, []).append(op)
+    return document
 
 
 def changes(op: Operation) -> Iterator[tuple[str, Value]]:

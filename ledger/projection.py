@@ -13,19 +13,19 @@ cannot be read is counted as malformed and found by nothing.
 | `items`   | seized item         | substance, unit, amount, mass in grams and nanograms above them             |
 | `links`   | link that stands    | from, relation, to, by which agency                                         |
 | `spots`   | record with a place | R*Tree                                                                      |
-| `ops`     | step                | its id, which other steps may name, and whether it has been dealt with      |
-| `waiting` | step that waits     | the id that it waits for                                                    |
+| `named`   | id that a step names| the step's arrival: asked when that id comes after the step                 |
 | `authors` | author of an entry  | the agency and unit by which those entries were read                        |
 
-A record's state is a function of the set of its entries (`ledger/document.py`). A step waits while it names an entry
-that is not here, or a step on the same record that waits itself. When an entry stops counting, or an author turns out
-to be of another agency, the records it touched are made again from the ledger.
+A record's state is a function of the set of its entries that count (`ledger/document.py`). A step waits for its record
+and for nothing else; one that comes after steps that name it is applied together with those. When an entry stops
+counting, or counts again, or an author turns out to be of another agency, the records it touched are made again from
+the ledger.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -42,7 +42,7 @@ from protocol.body import parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import EntryId
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 COUNTS: Final = "ok"  # the status of an entry that counts
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of bodies: what one step of `catch_up` holds in memory
 _CHUNK: Final = 256  # entries read at once: at most 64 MiB of bodies
@@ -73,13 +73,7 @@ CREATE TABLE links (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX links_target ON links (target);
 CREATE VIRTUAL TABLE spots USING rtree (doc, south, north, west, east);
-CREATE TABLE ops (
-  id BLOB PRIMARY KEY, record BLOB NOT NULL, done INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE waiting (
-  missing BLOB NOT NULL, arrival INTEGER NOT NULL, PRIMARY KEY (missing, arrival)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX waiting_step ON waiting (arrival);
+CREATE TABLE named (id BLOB NOT NULL, arrival INTEGER NOT NULL, PRIMARY KEY (id, arrival)) STRICT, WITHOUT ROWID;
 CREATE TABLE authors (key BLOB PRIMARY KEY, agency TEXT NOT NULL, unit TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE cuts (key BLOB PRIMARY KEY, size INTEGER NOT NULL, why TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, coarse, content = '', tokenize = 'unicode61 remove_diacritics 2');
@@ -89,7 +83,7 @@ INSERT INTO state VALUES ('cursor', 0), ('malformed', 0);
 
 
 class _Step(NamedTuple):
-    """A step that arrived. op None: it says nothing, because it is disputed or cannot be read."""
+    """A step that arrived. op None: it has not been read yet."""
 
     arrival: int
     id: EntryId
@@ -101,13 +95,14 @@ class _Step(NamedTuple):
 class _Batch:
     """What one step of `catch_up` will write."""
 
-    entries: list[tuple[object, ...]]
-    words: list[tuple[int, str, str]]
-    docs: list[tuple[object, ...]]
-    items: list[tuple[object, ...]]
-    links: list[tuple[object, ...]]
-    spots: list[tuple[object, ...]]
-    steps: list[_Step]
+    entries: list[tuple[object, ...]] = field(default_factory=list)
+    words: list[tuple[int, str, str]] = field(default_factory=list)
+    docs: list[tuple[object, ...]] = field(default_factory=list)
+    items: list[tuple[object, ...]] = field(default_factory=list)
+    links: list[tuple[bytes, str, bytes, str]] = field(default_factory=list)
+    spots: list[tuple[object, ...]] = field(default_factory=list)
+    named: list[tuple[EntryId, int]] = field(default_factory=list)
+    steps: list[_Step] = field(default_factory=list)  # that count
     malformed: int = 0
 
 
@@ -152,11 +147,12 @@ class Projection(Search):
             return len(arrived)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.entries)
         db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
+        db.executemany("INSERT INTO named VALUES (?, ?)", batch.named)
         _insert_docs(db, batch)
         db.execute("UPDATE state SET value = value + ? WHERE name = 'malformed'", (batch.malformed,))
         places = [(key, *_place(authority, key)) for key in {item.entry.key for item in arrived}]
         db.executemany("INSERT OR IGNORE INTO authors VALUES (?, ?, ?)", places)
-        _Applying(db, ledger).take_in(arrived, batch.steps)
+        _Applying(db, ledger).take_in(batch)
         db.execute("COMMIT")
         return len(arrived)
 
@@ -235,18 +231,15 @@ def _arrived(ledger: Ledger, cursor: int, most: int) -> tuple[list[Arrived], int
 
 
 def _batch(arrived: Iterable[Arrived], ledger: Ledger) -> _Batch:
-    batch = _Batch([], [], [], [], [], [], [])
+    batch = _Batch()
     for item in arrived:
         kind = item.entry.kind
         readable = kind in ("record", "step") and item.entry.body is not None and item.entry.space is None
         try:
             if readable:
                 _index(item, ledger, batch)
-                continue
         except FormatError:
             batch.malformed += 1
-        if kind == "step":
-            batch.steps.append(_Step(item.arrival, item.entry.id, b"", None))  # others may name it
     return batch
 
 
@@ -262,8 +255,9 @@ def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:
     else:
         step = parse_step(entry.body or b"")
         name, target, fields = step.step, bytes(step.record), step.fields
-        op = None if item.disputed else operation_of(ledger, entry, name, fields, step.acts)
-        batch.steps.append(_Step(item.arrival, entry.id, target, op))
+        op = operation_of(ledger, entry, name, fields, step.acts)
+        batch.named += [(ref, item.arrival) for ref in op.refs if ref != target]
+        batch.steps += [] if item.disputed else [_Step(item.arrival, entry.id, target, op)]
     batch.entries.append((item.arrival, entry.id, entry.key, entry.seq, entry.time_ms, entry.kind, name, target))
     texts = [name]
     _add_texts(fields.values(), texts)
@@ -391,53 +385,58 @@ def _place(authority: Authority, key: PublicKey) -> tuple[str, str]:
 
 
 class _Applying:
-    """Applies steps to the documents that they are on, each after those that it names; others are put to wait."""
+    """Applies steps to the documents that they are on, those of one record in order of arrival."""
 
     def __init__(self, db: sqlite3.Connection, ledger: Ledger) -> None:
         self._db = db
         self._ledger = ledger
         self._documents: dict[bytes, tuple[int, str, Document]] = {}  # arrival, type, state
         self._sizes: dict[PublicKey, int] = {}
-        self._any_wait = db.execute("SELECT 1 FROM waiting LIMIT 1").fetchone() is not None
 
-    def take_in(self, arrived: Iterable[Arrived], steps: Sequence[_Step]) -> None:
-        """Apply new steps, and those that waited for one of the entries that arrived."""
-        rows = [(step.id, step.record, int(step.op is None)) for step in steps]
-        self._db.executemany("INSERT OR IGNORE INTO ops VALUES (?, ?, ?)", rows)
-        queue = [step for step in steps if step.op is not None]
-        if self._any_wait:
-            for item in arrived:
-                queue += self._released(item.entry.id)
-        self._run(queue)
+    def take_in(self, batch: _Batch) -> None:
+        """Apply new steps, and those that came before their record, which is new."""
+        sql = "SELECT 1 FROM entries WHERE record = ? AND kind = 'step' AND arrival < ? LIMIT 1"
+        docs = [(bytes(record), arrival) for arrival, record, *_ in batch.docs if isinstance(record, bytes)]
+        late = [record for record, arrival in docs if self._db.execute(sql, (record, arrival)).fetchone()]
+        if late:
+            apart = set(late)
+            self._run(step for step in batch.steps if step.record not in apart)
+            for record in late:
+                self._run(self._steps(record))
+        else:
+            self._run(batch.steps)
 
     def make_again(self, record: bytes) -> None:
-        """Make a record's rows again from the ledger, and let its steps wait or apply as if they came now."""
-        sql = "SELECT arrival, id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival"
-        steps = self._db.execute(sql, (record,)).fetchall()
-        self._db.executemany("DELETE FROM waiting WHERE arrival = ?", [(arrival,) for arrival, _ in steps])
-        self._db.executemany("UPDATE ops SET done = 0 WHERE id = ?", [(step,) for _, step in steps])
+        """Make a record's rows again from the ledger, and apply its steps as if they came now."""
         self._make_row_again(record)
-        self._run([_Step(arrival, EntryId(step), record, None) for arrival, step in steps])
+        self._run(self._steps(record))
+
+    def _steps(self, record: bytes) -> list[_Step]:
+        """The steps on a record that are here, in order of arrival."""
+        sql = "SELECT arrival, id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival"
+        return [_Step(arrival, EntryId(step), record, None) for arrival, step in self._db.execute(sql, (record,))]
 
     def _make_row_again(self, record: bytes) -> None:
         entry = self._ledger.entry(record)
         sql = "SELECT arrival, type FROM entries WHERE author = ? AND seq = ? AND id = ? AND kind = 'record'"
         row = None if entry is None else self._db.execute(sql, (entry.key, entry.seq, record)).fetchone()
         if entry is None or row is None:
-            return  # its steps wait for it
+            return  # it is not here
         arrival, type_name = row
         _delete_follows(self._db, arrival, record)
         self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
         state = COUNTS if undisputed(self._ledger, entry, self._sizes) else self._ledger.status(entry)
         with suppress(FormatError):  # it could be read when it came
-            batch = _Batch([], [], [], [], [], [], [])
+            batch = _Batch()
             _add_doc(batch, self._ledger, arrival, operation(self._ledger, entry), type_name, state)
             _insert_docs(self._db, batch)
 
-    def _run(self, queue: list[_Step]) -> None:
-        for step in queue:  # grows as steps release others
-            if self._apply(step):
-                queue += self._released(step.id)
+    def _run(self, steps: Iterable[_Step]) -> None:
+        for step in steps:
+            op = step.op or self._operation(step.id)
+            document = self._document(step.record) if op is not None else None
+            if op is not None and document is not None:
+                document.apply(op, self._namers(step))
             if len(self._documents) >= _DOCUMENTS_MAX:
                 self._store_all()
         self._store_all()
@@ -446,20 +445,6 @@ class _Applying:
         for arrival, type_name, document in self._documents.values():
             _store(self._db, self._ledger, arrival, type_name, document)
         self._documents.clear()
-
-    def _apply(self, step: _Step) -> bool:
-        """Deal with a step; False: it waits."""
-        op = step.op or self._operation(step.id)
-        if op is not None:
-            document = self._document(step.record)
-            missing = step.record if document is None else self._missing(step.record, op)
-            if document is None or missing is not None:
-                self._db.execute("INSERT INTO waiting VALUES (?, ?)", (missing, step.arrival))
-                self._any_wait = True
-                return False
-            document.apply(op)
-        self._db.execute("UPDATE ops SET done = 1 WHERE id = ?", (step.id,))
-        return True
 
     def _operation(self, known: EntryId) -> Operation | None:
         """What an entry says, or None when it is disputed."""
@@ -471,20 +456,13 @@ class _Applying:
         except FormatError:
             return None  # it could be read when it came
 
-    def _missing(self, record: bytes, op: Operation) -> bytes | None:
-        """The first id that the step names and that is not here, or waits itself on the same record; or None."""
-        for ref in op.refs:
-            if ref == record:
-                continue
-            row = self._db.execute("SELECT done OR record != ? FROM ops WHERE id = ?", (record, ref)).fetchone()
-            if row is not None:
-                here = bool(row[0])
-            else:
-                entry = self._ledger.entry(ref)
-                here = entry is not None and entry.kind != "step"
-            if not here:
-                return bytes(ref)
-        return None
+    def _namers(self, step: _Step) -> Iterator[Operation]:
+        """What the steps on the same record say that came earlier and name this one. Each is read when asked for."""
+        sql = "SELECT e.id FROM named n JOIN entries e USING (arrival) WHERE n.id = ? AND arrival < ? AND e.record = ?"
+        for row in self._db.execute(sql, (step.id, step.arrival, step.record)).fetchall():
+            op = self._operation(EntryId(row[0]))
+            if op is not None:
+                yield op
 
     def _document(self, record: bytes) -> Document | None:
         """The record's state, or None while there is none: it is not here, or disputed, or cannot be read."""
@@ -498,17 +476,6 @@ class _Applying:
             document = Document.from_bytes(row[2]) if row[2] else created(self._ledger, entry)
             found = self._documents[record] = (row[0], row[1], document)
         return found[2]
-
-    def _released(self, known: bytes) -> list[_Step]:
-        """The steps that waited for this id."""
-        if not self._any_wait:
-            return []
-        sql = "SELECT arrival, id, record FROM waiting JOIN entries USING (arrival) WHERE missing = ? ORDER BY arrival"
-        rows = self._db.execute(sql, (known,)).fetchall()
-        found = [_Step(arrival, EntryId(step), record, None) for arrival, step, record in rows]
-        if found:
-            self._db.execute("DELETE FROM waiting WHERE missing = ?", (known,))
-        return found
 
 
 def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str, document: Document) -> None:
@@ -531,7 +498,7 @@ def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str,
          len(document.proposals), document.to_bytes(), arrival),
     )  # fmt: skip
     _delete_follows(db, arrival, document.record)
-    batch = _Batch([], [], [], [(arrival, *item) for item in items], list(_link_rows(document)), [], [])
+    batch = _Batch(items=[(arrival, *item) for item in items], links=_link_rows(document))
     if place is not None:
         batch.spots.append((arrival, place[0], place[0], place[1], place[1]))
     _insert_docs(db, batch)

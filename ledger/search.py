@@ -121,13 +121,6 @@ class Search:
         with self.connection() as db:
             return [EntryId(row[0]) for row in db.execute(sql, (record, limit))]
 
-    def waiting_on(self, record: bytes) -> list[tuple[EntryId, EntryId]]:
-        """(step, the id that it waits for) of steps on a record that do not count yet."""
-        sql = "SELECT e.id, w.missing FROM waiting w JOIN entries e USING (arrival)"
-        sql += " WHERE e.record = ? AND e.kind = 'step' ORDER BY e.id"
-        with self.connection() as db:
-            return [(EntryId(step), EntryId(missing)) for step, missing in db.execute(sql, (record,))]
-
     def links_to(self, record: bytes) -> list[tuple[EntryId, str]]:
         """(record, relation) of links that point to a record."""
         sql = "SELECT DISTINCT source, relation FROM links WHERE target = ? ORDER BY source, relation LIMIT 1000"
@@ -278,7 +271,7 @@ def operation_of(
 ) -> Operation:
     """The operation of an entry whose body says this. acts: refs that are no operations, and are left out.
 
-    An act that it names may never come here, when it does not count: nothing may wait for it.
+    An act may never come here, when it does not count: then nothing says that something is missing.
     """
     standing = ledger.authority.of(entry.key)
     agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")

@@ -71,8 +71,7 @@ def changed_records(ledger: Ledger, search: Search, lost: Iterable[Entry]) -> tu
 
 def _without(ledger: Ledger, search: Search, creation: Entry, lost: set[EntryId]) -> Document:
     steps = step_operations(ledger, search.steps_of(creation.id, HISTORY_MAX))
-    held = {ref for step in steps for ref in step.refs if (entry := ledger.entry(ref)) and entry.kind != "step"}
-    return fold(operation(ledger, creation), [step for step in steps if step.id not in lost], held | lost)[0]
+    return fold(operation(ledger, creation), [step for step in steps if step.id not in lost])
 
 
 def _differences(now: Document, then: Document) -> dict[str, tuple[Value, Value]]:

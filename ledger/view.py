@@ -190,30 +190,25 @@ def slot_name(slot: str) -> str:
     return kinds.get(prefix, "") + name
 
 
-def history_view(
-    ledger: Ledger, creation: Operation, steps: Sequence[Operation], waiting: Mapping[EntryId, EntryId]
-) -> list[Value]:
+def history_view(ledger: Ledger, creation: Operation, steps: Sequence[Operation]) -> list[Value]:
     """Every operation, each after those that it names, then by time: what it changed, and what it replaced.
 
-    waiting: steps that name an entry which is not here, and that entry.
+    "not_here": what it names and is not here. It takes part all the same, and so will what it names when that comes.
     """
+    known = {creation.id, *(step.id for step in steps)}
     document = Document.created(creation)
     first: list[tuple[str, Value, list[Said]]] = [(slot, value, []) for slot, value in changes(creation)]
     rows: list[Value] = [_operation_view(ledger, creation, first, "")]
     for op in _in_order(creation, steps):
         replaced: list[tuple[str, Value, list[Said]]] = []
         seen = {document.record, *op.refs}
+        missing: list[Value] = [ref.hex() for ref in op.refs if ref not in known and ledger.entry(ref) is None]
         for slot, value in changes(op):
             stood = document.slots.get(slot, {})
             replaced.append((slot, value, [stood[known] for known in sorted(stood) if known in seen]))
-        proposed = document.is_proposal(op)
-        state = "waiting" if op.id in waiting else "proposed" if proposed else ""
-        if state != "waiting":
-            document.apply(op)
-        row = _operation_view(ledger, op, replaced, state)
-        if op.id in waiting:
-            row["waits_for"] = waiting[op.id].hex()
-        rows.append(row)
+        row = _operation_view(ledger, op, replaced, "proposed" if document.is_proposal(op) else "")
+        document.apply(op)
+        rows.append(row | ({"not_here": missing} if missing else {}))
     return rows
 
 

@@ -107,10 +107,10 @@ class Desk:
             step = self._ledger.entry(step_id)
             if step is not None:
                 steps.append(entry_view(self._ledger, step))
-        waiting: list[Value] = [
-            {"step": step.hex(), "for": missing.hex()} for step, missing in self._projection.waiting_on(entry.id)
-        ]
-        return view | {"steps": steps, "waiting": waiting}
+        record = view.get("record")
+        if isinstance(record, str) and self._ledger.entry(bytes.fromhex(record)) is None:
+            view["waits_for"] = record
+        return view | {"steps": steps}
 
     def _document_view(self, document: Document) -> dict[str, Value]:
         view = document_view(self._ledger, document)
@@ -162,8 +162,7 @@ class Desk:
             raise UsageError(f"{request['prefix']} is of kind {entry.kind}; only records have a history")
         ids = self._projection.steps_of(entry.id, HISTORY_MAX)
         steps = step_operations(self._ledger, ids)
-        waiting = dict(self._projection.waiting_on(entry.id))
-        rows = history_view(self._ledger, operation(self._ledger, entry), steps, waiting)
+        rows = history_view(self._ledger, operation(self._ledger, entry), steps)
         state = self._ledger.status(entry)
         if state != "ok" and isinstance(rows[0], dict):
             rows[0]["state"] = state

@@ -171,9 +171,8 @@ def entry_page(entry: Mapping[str, Any], indent: str = "") -> None:
     if entry.get("left_out"):
         told = _("{count} steps have no effect: their agency keeps too much standing in this record")
         _write(indent + "  " + red(told.format(count=entry["left_out"])))
-    for item in entry.get("waiting") or ():
-        waits = _("step {id} waits for entry {other}, which is not here")
-        say(f"{indent}  " + waits.format(id=item["step"][:10], other=item["for"][:10]))
+    if entry.get("waits_for"):
+        say(f"{indent}  " + _("waits for record {id}, which is not here").format(id=entry["waits_for"][:12]))
 
 
 def _unsettled(entry: Mapping[str, Any], indent: str) -> None:

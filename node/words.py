@@ -27,7 +27,7 @@ _ELSEWHERE: Final = (  # words that come as codes, or from argparse
     noted("urgent"), noted("normal"), noted("routine"), noted("alert"), noted("update"), noted("cancel"),
     noted("actual"), noted("exercise"), noted("test"), noted("disputed"), noted("malformed"), noted("withheld"),
     noted("void"), noted("uncertified"), noted("passed"), noted("agency"),
-    noted("waiting"), noted("proposed"), noted("substance"), noted("region"),
+    noted("proposed"), noted("substance"), noted("region"),
     noted("month"), noted("serial"), noted("kind"), noted("holder_unit"), noted("condition"),
     noted("next_service"), noted("officer"), noted("from"), noted("to"), noted("period"), noted("counts"),
     noted("issues"), noted("unit"), noted("ok"), noted("admin"), noted("node"),

@@ -78,8 +78,8 @@ def history(args: argparse.Namespace) -> int:
                     value=before, who=who_of(old), time=when(old["time_ms"])))  # fmt: skip
         for name, value in lines_of(row["fields"], ""):
             say(f"    {name}: {value}")
-        if row.get("waits_for"):
-            say("    " + _("waits for entry {id}, which is not here").format(id=row["waits_for"][:12]))
+        for missing in row.get("not_here") or ():
+            say("    " + _("names entry {id}, which is not here").format(id=missing[:12]))
     return 0
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -46,26 +47,40 @@ def test_fork_that_shows_late_takes_the_disputed_part_out_again(tmp_path: Path) 
     assert dump(follow(tmp_path / "new.db", ledger))["docs"] == dump(projection)["docs"]
 
 
-def test_step_that_comes_before_its_record_or_what_it_names_waits(tmp_path: Path) -> None:
+def test_step_that_comes_before_its_record_waits_and_before_what_it_names_does_not(tmp_path: Path) -> None:
     book = Book()
     record = book.record(0, "case", {"title": "a"})
     first = book.step(3, record, "amend", {"set": {"title": "b"}})
-    second = book.step(0, record, "amend", {"set": {"title": "c"}}, [first])
-    third = book.step(1, record, "tag", {"add": ["x"]}, [second])
-    ledger = ledger_with(Book())
-    projection = Projection(tmp_path / "search.db")
-    order = [(1, third), (3, first), (0, second)]
-    for officer, step in order:
-        log = book.entries[OFFICERS[officer].public]
-        admit(ledger, book.part(OFFICERS[officer].public, 0, len(log)))
-        while projection.catch_up(ledger, 1):
-            continue
-        if step is not second:
-            assert projection.waiting_on(record) != []
-    assert projection.waiting_on(record) == []
-    found = projection.document(ledger, record)
-    assert found is not None
-    assert (found[1].fields(), list(found[1].members("t:"))) == ({"title": "c"}, ["x"])
+    second = book.step(3, record, "amend", {"set": {"title": "c"}}, [first])
+    book.step(1, record, "tag", {"add": ["x"]}, [second])
+    proposed = book.step(2, record, "amend", {"set": {"title": "d"}})
+    declined = {"proposal": proposed.hex()}
+    book.step(4, record, "decline", declined, [proposed])  # of another agency: no effect
+    book.step(0, record, "decline", declined, [proposed])
+    whole = follow(tmp_path / "whole.db", ledger_with(book))
+    for number, order in enumerate(permutations([0, 1, 2, 3, 4])):
+        ledger = ledger_with(Book())
+        projection = Projection(tmp_path / f"{number}.db")
+        came: list[int] = []
+        for officer in order:
+            log = book.entries[OFFICERS[officer].public]
+            admit(ledger, book.part(OFFICERS[officer].public, 0, len(log)))
+            came.append(officer)
+            while projection.catch_up(ledger, 1):
+                continue
+            check_against_fold(projection, ledger)
+            found = projection.document(ledger, record)
+            if 0 not in came:
+                assert found is None
+                continue
+            assert found is not None
+            assert found[1].fields() == {"title": "c" if 3 in came else "a"}
+            assert list(found[1].members("t:")) == (["x"] if 1 in came else [])
+            assert found[1].proposals == {}  # declined before it came or after
+        assert found is not None
+        known = whole.document(ledger, record)
+        assert known is not None
+        assert found[1].to_bytes() == known[1].to_bytes()
 
 
 def test_ten_thousand_amendments_cost_the_last_as_much_as_the_first(tmp_path: Path) -> None:
