@@ -35,10 +35,10 @@ demo: venv
 	@$(BIN)/hamkor demo $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 quick: venv
-	$(BIN)/python -m pytest -q -m "not slow and not live and not crash and not sim and not interop and not fuzz" $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not live and not crash and not sim and not interop and not fuzz" $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
