@@ -223,7 +223,7 @@ class Admission:
             end, beyond = min(end, log.forked_at), "forked"
         while first < end < run.end and not self._measure.is_own(run.key, facts[end - 1 - run.seq]):
             end -= 1
-        if end < run.end:
+        if max(first, end) < run.end:
             plan.outcome.set_aside.append(SetAside(run.key, max(first, end), beyond))
         if first < end:
             self._verify_run(run, facts, first)

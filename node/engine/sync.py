@@ -11,7 +11,7 @@ from typing import Final
 from keys.signing import PublicKey
 from ledger.authority import Authority
 from ledger.store import Ledger
-from protocol.limits import HEADS_MAX, RANGES_MAX, SEQ_MAX, WANTS_MAX
+from protocol.limits import ANCHOR, HEADS_MAX, RANGES_MAX, SEQ_MAX, WANTS_MAX
 from protocol.message import PROBES_MAX, Fork, Ids, Probe, Ranges, Want
 from protocol.reconcile import Head, Range, opening, reply
 
@@ -168,7 +168,7 @@ class Sync:
         return Probe(key, _spread_over(0, end))
 
     def compare_ids(self, peer: PublicKey, ids: Ids) -> Probe | Ask | None:
-        """Narrow the search: the next probe, or the one entry to ask for; None when it has ended."""
+        """Narrow the search: the next probe, or what to ask for; None when it has ended."""
         at = (peer, ids.key)
         if at not in self._probing:
             return None
@@ -185,7 +185,7 @@ class Sync:
         if (agreed, differs) == self._probing.pop(at) and differs - agreed > 1:
             return None  # the peer told us nothing new
         if differs - agreed == 1:
-            return (ids.key, agreed, agreed + 1)
+            return (ids.key, agreed, agreed + ANCHOR)  # so that one of them is signed
         self._probing[at] = (agreed, differs)
         return Probe(ids.key, _spread_over(agreed, differs))
 

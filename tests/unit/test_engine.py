@@ -31,7 +31,7 @@ from node.engine.peer import KNOWN_LOGS_MAX
 from node.engine.sync import UNCERTIFIED_MAX
 from protocol.acts import Certify, Revoke, encode_act
 from protocol.body import encode_record
-from protocol.entry import EntryId, Place, open_row
+from protocol.entry import Entry, EntryId, Place, open_row
 from protocol.frame import Run, encode_frame
 from protocol.limits import MESSAGE_BYTES_MAX
 from protocol.message import Ack, Digest, Fork, Frame, Have, Hello, Ping, Same, Want, decode_message, encode_message
@@ -473,6 +473,34 @@ def test_fork_at_an_entry_without_a_signature_of_its_own_is_proved_by_the_next_o
     assert len(wire.roots()) == 1
     assert [peer.refusals.total() for engine in wire.engines for peer in engine.peers.values()] == [0, 0]
     assert [engine.banned for engine in wire.engines] == [{}, {}]
+
+
+def test_fork_at_a_bad_signature_far_back_is_found_between_logs_of_different_length() -> None:
+    wire = Wire()
+    officer, ledger = OFFICERS[0], wire.ledgers[0]
+    one = records(ledger, officer, 100)
+    for number, size in enumerate((200, 230)):
+        spoilt = sign_run(ledger.charter, officer, open_rows(one)[-1].after,
+                          [("record", encode_record("intel", {"by": number}))], 1)  # fmt: skip
+        bad = spoilt.rows[0][:-1] + bytes([spoilt.rows[0][-1] ^ 1])
+        after = open_row(bad, open_rows(one)[-1].after).after
+        drafts = [("record", encode_record("intel", {"n": n, "by": number})) for n in range(size - 101)]
+        rest = sign_run(ledger.charter, officer, after, drafts, 1)
+        put(wire.ledgers[number], (Run(officer.public, 0, None, (*one.rows, bad, *rest.rows)),))
+    wire.link()
+    wire.pump()
+    wire.wait(90_000)
+    assert {ledger.heads.get(officer.public).size for ledger in wire.ledgers} == {100}
+    assert [ledger.heads.get(officer.public).forked for ledger in wire.ledgers] == [True, True]
+    assert len(wire.roots()) == 1
+
+
+def open_rows(run: Run) -> list[Entry]:
+    entries, place = [], run.place
+    for row in run.rows:
+        entries.append(open_row(row, place))
+        place = entries[-1].after
+    return entries
 
 
 def test_log_whose_certificate_a_fork_has_made_disputed_is_the_same_everywhere() -> None:
