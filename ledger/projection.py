@@ -145,6 +145,7 @@ class Projection(Search):
         if not db.execute(sql, (after, cursor)).rowcount:
             db.execute("ROLLBACK")  # another process took the same entries meanwhile
             return len(arrived)
+        _forget(db, batch)
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.entries)
         db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
         db.executemany("INSERT INTO named VALUES (?, ?)", batch.named)
@@ -170,10 +171,13 @@ class Projection(Search):
         old_places = {PublicKey(key): (agency, unit) for key, agency, unit in db.execute("SELECT * FROM authors")}
         moved = [key for key, place in old_places.items() if _place(authority, key) != place]
         changed = [(bytes(key), 0) for key in moved]
-        changed += [
-            (key, min(cut[0] for cut in (cuts.get(key), old_cuts.get(key)) if cut is not None))
-            for key in cuts.keys() | old_cuts.keys() if cuts.get(key) != old_cuts.get(key)
-        ]  # fmt: skip
+        for key in cuts.keys() | old_cuts.keys():
+            if cuts.get(key) != old_cuts.get(key):
+                log = ledger.log(PublicKey(key))
+                ends = [cut[0] for cut in (cuts.get(key), old_cuts.get(key)) if cut is not None]
+                # another branch may count, up to the same place
+                ends += [log.forked_at] if log is not None and log.forked_at is not None else []
+                changed.append((key, min(ends)))
         found: set[bytes] = set()
         for key, size in changed:
             sql = "SELECT record FROM entries WHERE author = ? AND seq >= ?"
@@ -509,6 +513,19 @@ def _insert_docs(db: sqlite3.Connection, batch: _Batch) -> None:
     db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", batch.items)
     db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", batch.links)
     db.executemany("INSERT OR REPLACE INTO spots VALUES (?, ?, ?, ?, ?)", batch.spots)
+
+
+def _forget(db: sqlite3.Connection, batch: _Batch) -> None:
+    """Delete what is here of entries that arrive again: their branch of a fork made way for another, and is back."""
+    sql = "SELECT arrival FROM entries WHERE author = ? AND seq = ? AND id = ?"
+    for row, (_, *texts) in zip(batch.entries, batch.words, strict=True):
+        _, entry_id, author, seq, *_ = row
+        for (old,) in db.execute(sql, (author, seq, entry_id)).fetchall():
+            db.execute("INSERT INTO words (words, rowid, text, coarse) VALUES ('delete', ?, ?, ?)", (old, *texts))
+            db.execute("DELETE FROM entries WHERE arrival = ?", (old,))  # without which its rows in `named` say nothing
+            db.execute("DELETE FROM docs WHERE arrival = ?", (old,))
+            db.execute("DELETE FROM items WHERE doc = ?", (old,))
+            db.execute("DELETE FROM spots WHERE doc = ?", (old,))
 
 
 def _delete_follows(db: sqlite3.Connection, arrival: int, record: bytes) -> None:

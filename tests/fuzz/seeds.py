@@ -16,7 +16,7 @@ from protocol.entry import Place
 from protocol.frame import Run, sign_run
 from protocol.limits import DEPTH_MAX
 from protocol.message import Fork, encode_message
-from sim.world import key_of
+from sim.founding import key_of
 from tests.fuzz.targets import ID, KEY, PASSPHRASE
 
 _SEED_BYTES_MAX: Final = 8 * 1024  # a longer one slows the fuzzer down more than it tells

@@ -56,7 +56,7 @@ from protocol.limits import (
 from protocol.make_vectors import NETWORK
 from protocol.message import Fork, Frame, decode_message, encode_message
 from sim.disk import MemoryStorage
-from sim.world import found, key_of, sign_run
+from sim.founding import found, key_of, sign_run
 
 KEY: Final = key_of("fuzz", "officer").public
 ID: Final = EntryId(bytes(range(32)))

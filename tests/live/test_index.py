@@ -11,9 +11,25 @@ import pytest
 from ledger.projection import Projection
 from ledger.query import Query, parse_query
 from ledger.search import Total
+from ledger.store import create
+from protocol.acts import Revoke, encode_act
 from protocol.entry import EntryId
+from protocol.frame import Run
+from sim.disk import MemoryStorage
 from tests.cluster import Cluster
-from tests.live.test_documents import OFFICERS, Book, admit, check_against_fold, dump, follow, ledger_with
+from tests.live.test_documents import (
+    CHARTER,
+    OFFICERS,
+    ROOT_KEYS,
+    ROOTS,
+    Book,
+    admit,
+    agency_of,
+    check_against_fold,
+    dump,
+    follow,
+    ledger_with,
+)
 
 pytestmark = pytest.mark.live
 ITEMS = [{"substance": "opium", "form": "plant", "amount": "7.25", "unit": "kg"}]
@@ -81,6 +97,44 @@ def test_step_that_comes_before_its_record_waits_and_before_what_it_names_does_n
         known = whole.document(ledger, record)
         assert known is not None
         assert found[1].to_bytes() == known[1].to_bytes()
+
+
+def test_branch_of_a_fork_that_counts_again_is_indexed_once(tmp_path: Path) -> None:
+    """Two cutoffs that endorse one branch and then, with a smaller id, the other that was held before."""
+    book = Book()
+    record = book.record(0, "case", {"title": "sound"})
+    forker, root = OFFICERS[3], ROOTS[agency_of(3)]
+    branches: list[tuple[EntryId, EntryId, Run]] = []  # its record, its end, all of it
+    for name in ("one", "other"):
+        book.entries.pop(forker.public, None)
+        book.rows.pop(forker.public, None)
+        made = book.record(3, "case", {"title": name})
+        end = book.step(3, record, "amend", {"set": {"title": name}})
+        branches.append((made, end, book.part(forker.public, 0, 2)))
+    branches.sort(key=lambda branch: branch[1])
+    ledger = create(MemoryStorage(), CHARTER)
+    admit(ledger, *(book.part(key, 0, len(book.entries[key])) for key in ROOT_KEYS))
+    admit(ledger, book.part(OFFICERS[0].public, 0, 1), branches[0][2])
+    admit(ledger, branches[1][2])  # the fork is proved; neither counts
+    path = tmp_path / "search.db"
+    follow(path, ledger)
+    for made, end, run in reversed(branches):
+        book.write(root, "act", encode_act(Revoke(forker.public, 1, end, "forked")))
+        log = book.entries[root.public]
+        admit(ledger, book.part(root.public, len(log) - 1, len(log)))
+        admit(ledger, run)
+        projection = follow(path, ledger)
+        check_against_fold(projection, ledger)
+        found = projection.document(ledger, record)
+        assert found is not None
+        assert found[1].live(["f:title"]) == [end]
+        assert projection.counts() == {"": 0, "case": 2}
+        title = str(found[1].fields()["title"])
+        hits = projection.find(parse_query(title, 0), 9, now_ms=0, after=projection.cursor() - 3)
+        assert {hit.id for hit in hits} == {made, record}
+        assert projection.document(ledger, made) is not None
+    with projection.connection() as db:
+        db.execute("INSERT INTO words (words) VALUES ('integrity-check')")
 
 
 def test_ten_thousand_amendments_cost_the_last_as_much_as_the_first(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from protocol.acts import Certify, encode_act
 from protocol.body import encode_record
 from protocol.entry import Place
 from sim.disk import MemoryStorage
-from sim.world import found, key_of, sign_run
+from sim.founding import found, key_of, sign_run
 
 pytestmark = pytest.mark.live
 NAME = "projection tests"

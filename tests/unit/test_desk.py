@@ -15,7 +15,7 @@ from protocol.body import encode_record, encode_step
 from protocol.codec import Value, encode
 from protocol.entry import EntryId, Place, open_row
 from sim.disk import MemoryStorage
-from sim.world import found, key_of, sign_run
+from sim.founding import found, key_of, sign_run
 
 NAME = "desk tests"
 ROOT = key_of(NAME, "scc")
