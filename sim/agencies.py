@@ -190,7 +190,7 @@ class Agencies:
         if self._stolen is not None and members.get(self._stolen[0], None) is not None:
             name, stolen, size = self._stolen
             if members[name].key == stolen.public and name != proposer:
-                before = desk.ledger.ids_at(stolen.public, [size - 1])
+                before = desk.ledger.ids_at(stolen.public, [size - 1]) if size else []
                 if before and self._stage.rng.randrange(3):
                     return Rekey(name, self._new_key(name).public, *before[0])
         if name == proposer or name not in members:

@@ -72,7 +72,7 @@ def test_a_row_is_an_array_or_refused(raw: bytes) -> None:
     assert type(row) is list
 
 
-NO_FORM = [1.5, float("nan"), {1: 2}, {b"a": 1}, {"a"}, object(), bytearray(b"a"), 2**64, -(2**63) - 1, "\ud800"]
+NO_FORM = [1.5, float("nan"), {1: 2}, {b"a": 1}, {"a"}, Ellipsis, bytearray(b"a"), 2**64, -(2**63) - 1, "\ud800"]
 
 
 @pytest.mark.parametrize("value", NO_FORM, ids=repr)
