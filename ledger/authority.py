@@ -10,7 +10,7 @@ the later act in its log; but of several agencies that certify a key, only those
 cutoffs of one key the lowest counts, and nothing lifts one. So the order in which acts arrive never matters.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -73,6 +73,7 @@ class Authority:
     standings: Mapping[PublicKey, Standing]
     units: Mapping[str, UnitStanding]
     council: Council
+    endorsed: frozenset[PublicKey] = frozenset()  # whose branch beyond a fork counts, up to the cutoff
 
     def of(self, key: PublicKey) -> Standing | None:
         """What `key` is, or None when no chain of certificates reaches it."""
@@ -133,6 +134,38 @@ def evaluate(charter: Charter, acts: Iterable[ActEntry]) -> Authority:
     """
     known = tuple(entry for entry in acts if entry.body is not None)
     return _evaluate(_Question(charter.network_id, frozenset(entry.id for entry in known), charter, known))
+
+
+def evaluate_held(
+    charter: Charter, acts: Sequence[ActEntry], forks: Mapping[PublicKey, int], holds: Callable[[Cutoff], bool]
+) -> Authority:
+    """The authority that acts of logs give which may be forked (SPEC.md 4.4.4). Cost: as of `evaluate`, mostly once.
+
+    forks: key -> the lowest proved seq. holds: whether the entry held at a cutoff's place is the cutoff's.
+
+    First all that lies beyond forks is left out, then the branches are read that cutoffs endorse, until these are those
+    that were read. If that goes in a circle, only what is endorsed all around it is read. So it does not matter what
+    counted before.
+    """
+    tried: list[frozenset[PublicKey]] = [frozenset()]
+    while True:
+        found = _with_branches(charter, acts, tried[-1])
+        cutoffs = [(seq, found.cutoff(key)) for key, seq in forks.items()]
+        endorsed = frozenset(
+            cutoff.key for seq, cutoff in cutoffs
+            if cutoff is not None and cutoff.id is not None and cutoff.seq >= seq and holds(cutoff)
+        )  # fmt: skip
+        if endorsed == tried[-1]:
+            return found
+        if endorsed in tried:
+            circle = tried[tried.index(endorsed) :]
+            return _with_branches(charter, acts, frozenset.intersection(*circle))
+        tried.append(endorsed)
+
+
+def _with_branches(charter: Charter, acts: Sequence[ActEntry], endorsed: frozenset[PublicKey]) -> Authority:
+    found = evaluate(charter, (act for act in acts if not act.beyond or act.key in endorsed))
+    return replace(found, endorsed=endorsed) if endorsed else found
 
 
 @lru_cache(maxsize=32)

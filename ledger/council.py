@@ -32,6 +32,7 @@ class ActEntry:
     seq: int
     refs: tuple[EntryId, ...]
     body: bytes | None
+    beyond: bool = False  # at or above a proved fork of its log
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from typing import TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
 from keys.signing import PublicKey
-from ledger.authority import Authority, evaluate
+from ledger.authority import Authority, evaluate_held
 from ledger.council import ActEntry
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.measure import Measure, ceiling, endorsed
@@ -124,6 +124,7 @@ class Admission:
         self._charter = charter
         self._txn = txn
         self._measure = Measure(charter.network_id, txn)
+        self._forks = read_forks(txn)
         arrival = txn.get("meta", b"arrival")
         self._arrival = U64.unpack(arrival)[0] if arrival else 0
         last = txn.last("numbers")
@@ -163,7 +164,7 @@ class Admission:
                 plan.outcome.set_aside += [SetAside(rest.key, rest.seq, "gap") for rest in runs[index + 1 :]]
                 break
             if len(plan.acts) > known:
-                authority = evaluate(self._charter, [*self.acts, *plan.acts])
+                authority = self._evaluated([*self.acts, *plan.acts])
         return plan
 
     def _check_run(self, run: Run, plan: _Plan) -> None:
@@ -394,6 +395,7 @@ class Admission:
         if plan.fork is not None:
             key, seq, fork = plan.fork
             txn.put("forks", key + U64.pack(seq), encode(fork.value()))
+            self._forks[key] = min(seq, self._forks.get(key, seq))
         if plan.acts or plan.fork is not None or plan.again:
             self.acts += plan.acts
             self._renew_authority([plan.fork[0]] if plan.fork is not None else plan.again)
@@ -403,37 +405,33 @@ class Admission:
                 plan.outcome.new.append(Stretch(log.key, rows.log.size, log.size - rows.log.size))
 
     def _renew_authority(self, again: Sequence[PublicKey]) -> None:
-        """Evaluate the acts and measure the logs that they speak of, until nothing moves.
+        """Evaluate the acts, and measure the logs of which something else counts now.
 
-        again: logs whose own acts may count otherwise now. A log moves only by acts of a higher rank, except that a
-        branch of a root key's log may hold a yes that undoes what endorsed it: then it is left out, so this ends.
+        again: logs of which other acts are held, or which are forked, since the acts were last read.
         """
-        moved = list(again)
-        grown: set[PublicKey] = set()
-        undone: set[PublicKey] = set()
+        before, fresh = self.authority, set(again)
+        back: set[PublicKey] = set()
         while True:
-            for key in moved:
-                self.acts = [act for act in self.acts if act.key != key]
+            self.acts = [act for act in self.acts if act.key not in fresh]
+            for key in sorted(fresh):
                 self.acts += _acts_of(self._txn, self.log(key))
-            before, self.authority = self.authority, evaluate(self._charter, self.acts)
-            moved = []
-            for key in [*again, *_changed(before, self.authority)]:
-                if self._txn.get("logs", key) is None:
-                    continue
-                log = self._restored(self.log(key))
-                measured = self._measure.counting(log, self.authority, endorse=key not in undone)
-                if measured.size < log.size and key in grown:
-                    undone.add(key)
-                elif measured.size > log.size:
-                    grown.add(key)
-                self.logs[key] = measured
-                if measured != log:
-                    self._txn.put("logs", key, measured.encode())
-                    if log.forked_at is not None:
-                        moved.append(key)
-            again = ()
-            if not moved:
-                return
+            self.authority = self._evaluated(self.acts)
+            fresh = {key for key in self._forks if key not in back and self._restored(self.log(key))}
+            if not fresh:
+                break
+            back |= fresh  # a branch comes back once
+        moved = set(again) | back | (before.endorsed ^ self.authority.endorsed)
+        for key in sorted(moved.union(_changed(before, self.authority))):
+            if self._txn.get("logs", key) is not None:
+                log = self.log(key)
+                self.logs[key] = self._measure.counting(log, self.authority)
+                if self.logs[key] != log:
+                    self._txn.put("logs", key, self.logs[key].encode())
+
+    def _evaluated(self, acts: Sequence[ActEntry]) -> Authority:
+        return evaluate_held(
+            self._charter, acts, self._forks, lambda cutoff: self._measure.holds(self.log(cutoff.key), cutoff)
+        )
 
     def _put_rows(self, new: _Rows) -> None:
         txn, number = self._txn, new.log.number
@@ -456,22 +454,22 @@ class Admission:
             self._txn.put("ids", fact.id, place)
             prev = fact.id
 
-    def _restored(self, log: LogState) -> LogState:
-        """The log with the branch that its cutoff endorses, where that is kept whole beside it."""
+    def _restored(self, log: LogState) -> bool:
+        """Put the branch that the cutoff endorses in its place, where it is kept whole beside the log; True: it was."""
         cutoff = self.authority.cutoff(log.key)
         if cutoff is None or not endorsed(log, self.authority):
-            return log
+            return False
         aside: list[bytes] = []
         known, seq = cutoff.id, cutoff.seq
         while self._measure.held_id(log, seq) != known:
             raw = self._txn.get("branches", known or b"\x00")
             if raw is None:
-                return log
+                return False
             _, prev, row = unpack_row(raw)
             aside.append(cast("bytes", row))
             known, seq = EntryId(cast("bytes", prev)) if prev else None, seq - 1
         if not aside:
-            return log
+            return False
         self._make_way(log, seq + 1)
         facts: list[Facts] = []
         for row in reversed(aside):
@@ -480,7 +478,8 @@ class Admission:
         self._put_rows(_Rows(log, seq + 1, aside[::-1], facts))
         back = replace(log, held=cutoff.seq + 1, time_ms=facts[-1].time_ms)
         self._txn.put("logs", log.key, back.encode())
-        return back
+        self.logs[log.key] = back
+        return True
 
     def _make_way(self, log: LogState, first: int) -> None:
         """Put the rows of a branch from `first` on beside the log, where `Ledger.entry` still finds them."""
@@ -502,8 +501,16 @@ class Admission:
                 txn.put("arrivals", at, ARRIVAL.pack(number, start, first - start))
 
 
+def read_forks(reader: Reader) -> dict[PublicKey, int]:
+    """The forked logs, and the lowest seq at which each is proved to fork."""
+    found: dict[PublicKey, int] = {}
+    for at, _ in reader.scan("forks"):
+        found.setdefault(PublicKey(at[:32]), U64.unpack(at[32:])[0])  # they come in order of seq
+    return found
+
+
 def read_acts(reader: Reader) -> list[ActEntry]:
-    """All acts that are held and not disputed, from the store. Cost: O(acts)."""
+    """All acts in logs as they are held, from the store. Cost: O(acts)."""
     acts: list[ActEntry] = []
     for key, raw in reader.scan("logs"):
         acts += _acts_of(reader, decode_log(key, raw))
@@ -511,18 +518,18 @@ def read_acts(reader: Reader) -> list[ActEntry]:
 
 
 def _acts_of(reader: Reader, log: LogState) -> list[ActEntry]:
-    """The acts in one log. Those after its cutoff are among them: whether they count is for `evaluate` to say."""
+    """The acts in one log, all of them: whether they count is for `evaluate_held` to say."""
     acts = []
     first, stop = (kind_key("act", PLACE.pack(log.number, seq)) for seq in (0, log.held))
     for index_key, _ in reader.scan("kinds", first, stop):
         place = index_key[4:]
         _, seq = PLACE.unpack(place)
-        if log.forked_at is not None and seq >= max(log.forked_at, log.size):
-            break
         raw = reader.get("rows", place) or b""
         _, _, refs, _, body, _ = unpack_row(raw[32:])
         known = tuple(EntryId(ref) for ref in cast("list[bytes]", refs))
-        acts.append(ActEntry(EntryId(raw[:32]), log.key, seq, known, body if isinstance(body, bytes) else None))
+        kept = body if isinstance(body, bytes) else None
+        beyond = log.forked_at is not None and seq >= log.forked_at
+        acts.append(ActEntry(EntryId(raw[:32]), log.key, seq, known, kept, beyond))
     return acts
 
 

@@ -86,17 +86,17 @@ class Measure:
     def lacks_branch(self, log: LogState, authority: Authority) -> bool:
         """Whether a cutoff endorses a branch that is not held whole."""
         cutoff = authority.cutoff(log.key)
-        return endorsed(log, authority) and cutoff is not None and self.held_id(log, cutoff.seq) != cutoff.id
+        return endorsed(log, authority) and cutoff is not None and not self.holds(log, cutoff)
 
-    def counting(self, log: LogState, authority: Authority, *, endorse: bool = True) -> LogState:
-        """The log with its size as `authority` and its fork allow. Cost: O(size) hashes where that changes it.
+    def holds(self, log: LogState, cutoff: Cutoff) -> bool:
+        """Whether the entry held at the cutoff's place is the cutoff's."""
+        return cutoff.id is not None and self.held_id(log, cutoff.seq) == cutoff.id
 
-        endorse False: no branch of a fork counts, whatever the cutoff says.
-        """
+    def counting(self, log: LogState, authority: Authority) -> LogState:
+        """The log with its size as `authority` and its fork allow. Cost: O(size) hashes where that changes it."""
         size = 0 if authority.of(log.key) is None else min(log.held, _most(log, authority))
         if log.forked_at is not None and size > log.forked_at:
-            whole = endorse and endorsed(log, authority) and not self.lacks_branch(log, authority)
-            size = size if whole else log.forked_at
+            size = size if log.key in authority.endorsed else log.forked_at
         size = self._sendable(log, size, 0)
         last = self.held_id(log, size - 1)
         if (size, last) == (log.size, log.id):

@@ -18,9 +18,9 @@ from typing import cast
 
 from keys.errors import FormatError, HomeError, StorageError
 from keys.signing import PublicKey, verify
-from ledger.authority import Authority, evaluate
+from ledger.authority import Authority, evaluate_held
 from ledger.council import ActEntry
-from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts
+from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts, read_forks
 from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
 from ledger.measure import Measure
 from ledger.storage import Reader, Storage
@@ -87,8 +87,11 @@ def load(storage: Storage) -> "Ledger":
         charter = verify_charter(decode_charter_file(charter_file))
         acts = tuple(read_acts(txn))
         logs = [decode_log(key, raw) for key, raw in txn.scan("logs")]
-        authority = evaluate(charter, acts)
         measure = Measure(charter.network_id, txn)
+        states = {log.key: log for log in logs}
+        authority = evaluate_held(
+            charter, acts, read_forks(txn), lambda cutoff: measure.holds(states[cutoff.key], cutoff)
+        )
         heads = [measure.head(log, authority) for log in logs]
     return Ledger(storage, charter_file, charter, acts, authority, logs, heads)
 
@@ -174,7 +177,7 @@ class Ledger:
     @property
     def acts(self) -> tuple[ActEntry, ...]:
         """The acts held that are not disputed, in no particular order. Some may be without effect, or void."""
-        return self._acts
+        return tuple(act for act in self._acts if not act.beyond or act.key in self.authority.endorsed)
 
     @property
     def cuts(self) -> Mapping[PublicKey, int]:
