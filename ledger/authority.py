@@ -269,8 +269,7 @@ def _cut(
     while (above := standings[root].certifier) is not None:
         root = above
     found = revoked.get((standing.agency, standing.key))
-    removal = council.removed.get(root)
-    if removal is not None:
+    for removal in council.removed.get(root, ()):
         cutoff = removal.cutoffs.get(standing.key, Cutoff(standing.key, 0, None))
         if found is None or lower(cutoff, found.cutoff):
             found = Ended(cutoff, None, removal.act, "")

@@ -68,7 +68,7 @@ class Council:
     speakers: frozenset[PublicKey]  # whose acts are read: root keys, and those that a proposal would make one
     threshold: int
     cutoffs: Mapping[PublicKey, tuple[Cutoff, EntryId]]  # with the act by which it passed
-    removed: Mapping[PublicKey, Removal]  # by each root key that the agency ever had
+    removed: Mapping[PublicKey, tuple[Removal, ...]]  # by each root key that the agency had had by then
     proposals: tuple[Proposal, ...]  # in the order in which they were read
 
 
@@ -91,7 +91,7 @@ class _State:
     threshold: int
     ends: _Ends  # in force
     passed: _Ends = field(default_factory=dict)  # by what has passed in this reading
-    removed: dict[PublicKey, Removal] = field(default_factory=dict)
+    removed: dict[PublicKey, tuple[Removal, ...]] = field(default_factory=dict)
     proposals: dict[EntryId, _Open] = field(default_factory=dict)
 
     def counts(self, key: PublicKey, seq: int) -> bool:
@@ -293,7 +293,8 @@ def _apply(state: _State, change: Change, act: EntryId) -> None:
         case Remove():
             gone = state.members.pop(change.name)
             removal = Removal(act, {cutoff.key: cutoff for cutoff in change.cutoffs})
-            state.removed |= {key: removal for key, agency in state.roots.items() if agency.name == change.name}
+            for key in [key for key, agency in state.roots.items() if agency.name == change.name]:
+                state.removed[key] = (*state.removed.get(key, ()), removal)  # it may have left before, and come back
             _cut(state, _of_removed(change, gone.key), act)
 
 

@@ -462,3 +462,19 @@ def test_second_key_of_an_agency_says_yes_where_its_first_was_disowned(told: Rea
     script.approve("b", first, [renewed])
     script.approve("a2", first, [script.acts[-1].id])
     assert told(script.charter, script.acts).passed == told(script.charter, list(reversed(script.acts))).passed
+
+
+@READERS
+def test_of_two_removals_of_an_agency_the_lower_cutoffs_count(told: Reader) -> None:
+    script = Script(founded(4, 2))
+    script.certify("d", "x", "officer", "d")
+    first = script.propose("a", Remove("d", ()))
+    script.approve("b", first)
+    back = script.propose("a", Admit(Agency("d", "again", key("d2"))), [first])
+    script.approve("b", back)
+    kept = Cutoff(key("x"), 3, EntryId(b"\x03" * 32))
+    second = script.propose("a", Remove("d", (kept,)), [back])
+    script.approve("b", second)
+    found = told(script.charter, script.acts)
+    assert passed(found, first, back, second) == [True, True, True]
+    assert key("x") not in found.cutoffs or found.cutoffs[key("x")] == Cutoff(key("x"), 0, None)
