@@ -39,10 +39,8 @@ def command(
 
 def group(commands: Commands, name: str, summary: str) -> Commands:
     """A command that has commands."""
-    parser = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-        epilog=_("an example of each: {command}").format(command=f"hamkor {name} COMMAND --help"),
-    )  # fmt: skip
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.epilog = _("an example of each: {command}").format(command=f"{parser.prog} COMMAND --help")
     return parser.add_subparsers(metavar="COMMAND", required=True)
 
 

@@ -538,9 +538,11 @@ def test_help_of_every_command_shows_an_example() -> None:
     parser = build_parser()
     commands = next(action for action in parser._actions if isinstance(getattr(action, "choices", None), dict))
     assert isinstance(commands.choices, dict)
-    for name, command in commands.choices.items():
-        if name in EXTRAS:
-            continue
-        nested = [a for a in command._actions if isinstance(getattr(a, "choices", None), dict)]
-        for leaf in nested[0].choices.values() if nested else [command]:
-            assert "example: hamkor " in leaf.format_help(), name
+    waiting = [command for name, command in commands.choices.items() if name not in EXTRAS]
+    while waiting:
+        command = waiting.pop()
+        nested = [a.choices for a in command._actions if isinstance(getattr(a, "choices", None), dict)]
+        if nested:
+            waiting += nested[0].values()
+        text = f"an example of each: {command.prog} COMMAND" if nested else "example: hamkor "
+        assert text in command.format_help(), command.prog

@@ -129,13 +129,13 @@ def test_projection_cursor_outside_the_transaction_is_found(tmp_path: Path, monk
     honest = Projection._take
 
     def careless(self: Projection, db: sqlite3.Connection, ledger: Ledger, most: int) -> int:
-        """Rows first, in a transaction; the cursor after it. What the power leaves in between."""
-        cursor = self.cursor()
+        """The cursor first, by itself; then the rows. What the power leaves in between."""
+        _, after = ledger.arrived(self.cursor(), most)
         try:
             return honest(self, db, ledger, most)
         except PowerError:
-            db.execute("COMMIT")
-            db.execute("UPDATE state SET value = ? WHERE name = 'cursor'", (cursor,))
+            db.execute("ROLLBACK")
+            db.execute("UPDATE state SET value = ? WHERE name = 'cursor'", (after,))
             raise
 
     monkeypatch.setattr(Projection, "_take", careless)
