@@ -193,8 +193,8 @@ def _any_order(world: World, attempt: int) -> list[str]:
 
 def _cut(source: Ledger, rng: Random) -> "list[tuple[Run, ...] | Fork] | None":
     """All that a ledger may send, in runs of random length."""
-    certified = source.authority.of
-    parts: list[tuple[Run, ...] | Fork] = [fork for key, _, fork in source.forks() if certified(key) is not None]
+    admits = source.authority.admits
+    parts: list[tuple[Run, ...] | Fork] = [fork for key, _, fork in source.forks() if admits(key)]
     for head in source.heads:
         at = 0
         while at < head.size:
