@@ -12,7 +12,7 @@
 | `arrivals` | first arrival u64       | number u32, first seq u64, count u32: entries that came together         |
 | `kinds`    | kind, 00, number, seq   | empty; only for the kinds in INDEXED_KINDS                               |
 | `forks`    | key, seq u64            | canonical fork proof: [first, second, rest, rest] (SPEC.md 6.5)          |
-| `branches` | id                      | canonical [place, id before it, row]: rows that made way for a branch    |
+| `branches` | id                      | canonical [place, id before it, row]: entries beside the log (SPEC.md 9)  |
 
 Integers in keys are big-endian, so that the order of the bytes is the order of the numbers.
 """

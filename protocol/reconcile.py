@@ -84,10 +84,6 @@ class HeadIndex:
         if self._heads.pop(key, None) is not None:
             self._sorted = self._sums = None
 
-    def entries(self) -> int:
-        """How many entries count, in all logs."""
-        return sum(head.size for head in self._heads.values())
-
     def fingerprint(self, lower: bytes = b"", upper: bytes = b"") -> bytes:
         """The fingerprint of the heads from `lower` to below `upper` (empty: to the end), 32 bytes."""
         start, stop = self._bounds(lower, upper)
