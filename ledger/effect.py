@@ -157,9 +157,9 @@ def _why_impossible(authority: Authority, change: Change) -> str | None:
             return f"{agency.name} is a member already"
         case Admit() if len(members) >= AGENCIES_MAX:
             return f"a council has at most {AGENCIES_MAX} members"
-        case (Admit(agency=Agency(key=key)) | Rekey(key=key)) if key in authority.council.roots:
+        case Admit(agency=Agency(key=key)) | Rekey(key=key) if key in authority.council.roots:
             return "that key is or was an agency's root key"
-        case (Rekey(name=name) | Remove(name=name)) if name not in members:
+        case Rekey(name=name) | Remove(name=name) if name not in members:
             return f"{name} is no member of the council"
         case Threshold() if change.threshold > len(members):
             return f"there are {len(members)} agencies; so many cannot agree"

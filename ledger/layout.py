@@ -28,7 +28,7 @@ from protocol.entry import EntryId, Place
 from protocol.reconcile import Head
 
 FORMAT: Final = b"2"
-INDEXED_KINDS: Final = frozenset({"act", "address", "checkpoint"})
+INDEXED_KINDS: Final = frozenset({"act", "address", "alarm", "checkpoint", "consultation"})
 U32, U64 = Struct(">I"), Struct(">Q")
 PLACE = Struct(">IQ")  # number, seq
 ARRIVAL = Struct(">IQI")  # number, first seq, count

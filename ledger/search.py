@@ -102,7 +102,12 @@ class Search:
                     yield row[0], entry, Document.from_bytes(row[1]) if row[1] else created(ledger, entry)
 
     def listed(
-        self, type_name: str = "", *, unsettled: bool = False, after: int = -1, limit: int = 10_000,
+        self,
+        type_name: str = "",
+        *,
+        unsettled: bool = False,
+        after: int = -1,
+        limit: int = 10_000,
         retracted: bool = False,
     ) -> list[Listed]:
         """Records of a type (all: ""), newest first; unsettled: with conflicts or open proposals."""
@@ -187,9 +192,7 @@ class Search:
         ]  # fmt: skip
         return sorted((group for group in groups if len(group) > 1), key=sorted), sorted(possible)
 
-    def totals(
-        self, by: str, query: Query, *, now_ms: int, authors: frozenset[bytes] | None = None
-    ) -> list[Total]:
+    def totals(self, by: str, query: Query, *, now_ms: int, authors: frozenset[bytes] | None = None) -> list[Total]:
         """Seizures that fit `query`, counted by "substance", "region", "month" or "agency"; each event once.
 
         Of the records of one event the one by its counting agency counts, else that of the smallest id. Mass is exact.

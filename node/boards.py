@@ -181,9 +181,7 @@ def _late(units: list[Value]) -> list[Value]:
     return [unit["unit"] for unit in units if isinstance(unit, dict) and unit["overdue"]]
 
 
-def receipts_due(
-    ledger: Ledger, projection: Projection, me: PublicKey, after: int
-) -> tuple[list[EntryId], int]:
+def receipts_due(ledger: Ledger, projection: Projection, me: PublicKey, after: int) -> tuple[list[EntryId], int]:
     """Records that arrived after `after`, are for this node's unit, and have no receipt by this node yet.
 
     Oldest first; with the arrival number to go on after. Cost: O(such records).

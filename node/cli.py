@@ -269,7 +269,9 @@ def _node(commands: Commands) -> None:
     export.add_argument("file", type=Path)
     list_of(export, "words", str, "QUERY", nargs="*", text=_("with --format: which records; see hamkor find"))
     export.add_argument(
-        "--format", choices=("bundle", "csv", "jsonl", "geojson"), default="bundle",
+        "--format",
+        choices=("bundle", "csv", "jsonl", "geojson"),
+        default="bundle",
         help=_("records as a table, or a map"),
     )
     export.add_argument(

@@ -31,7 +31,8 @@ NetworkId = NewType("NetworkId", bytes)  # 32 bytes
 VERSION = 1
 CONTEXT = b"hamkor/entry/1\x00"
 _KIND_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_COMMON_KINDS = frozenset({"act", "record", "step", "address", "checkpoint"})  # need no letter by letter check
+# These need no letter by letter check.
+_COMMON_KINDS = frozenset({"act", "record", "step", "address", "checkpoint", "alarm", "consultation"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ CODE_CHARS_MAX: Final = 24  # short names of agencies and units, types of record
 REASON_BYTES_MAX: Final = 2000  # why a key was revoked
 REGIONS_MAX: Final = 64  # regions of one unit
 
+# Checkpoints and proofs: part of what makes one.
+CHECKPOINT_HEADS_MAX: Final = 3600  # heads in one checkpoint entry: 72 bytes each, so that they fit in a body
+CONSULTED_MAX: Final = 500  # records in one consultation: a page of results
+PROOF_BYTES_MAX: Final = 16 * 1024 * 1024  # a proof's file: a record with a few hundred steps, its files left out
+
 # Frames and messages: what one peer may make another hold before anything is checked.
 FRAME_ENTRIES_MAX: Final = 4096  # entries in one frame: bounds the work of one transaction
 FRAME_RUNS_MAX: Final = 1024  # logs in one frame: each run costs one signature check

@@ -652,8 +652,10 @@ def cards() -> tuple[str, list[Case], list[Case]]:
     refused = [
         bad("signed by another key", refile(NODE), "the card's own key signs", error="admission"),
         bad(
-            "consent to another agency", refile(consent=OFFICER.sign(consent_bytes("scc"))),
-            "signed to be of mia", error="admission",
+            "consent to another agency",
+            refile(consent=OFFICER.sign(consent_bytes("scc"))),
+            "signed to be of mia",
+            error="admission",
         ),
         bad("rank king", refile(rank="king"), "agency, admin, node or officer"),
         bad("no name", refile(name=""), "1 to 200 bytes"),
@@ -675,8 +677,15 @@ def acts() -> tuple[str, list[Case], list[Case]]:
     ends = [Cutoff(OFFICER.public, 0, None), Cutoff(NODE.public, 7, known)]
     cutoffs = tuple(sorted(ends, key=lambda cutoff: cutoff.key))
     good: dict[str, Act] = {
-        "certify officer": Certify(OFFICER.public, "officer", "A. Karimov", "mia", "imt-4", ("coordinator", "officer"),
-                                   OFFICER.sign(consent_bytes("mia"))),
+        "certify officer": Certify(
+            OFFICER.public,
+            "officer",
+            "A. Karimov",
+            "mia",
+            "imt-4",
+            ("coordinator", "officer"),
+            OFFICER.sign(consent_bytes("mia")),
+        ),
         "certify node": Certify(NODE.public, "node", "term-1", "mia", "", ()),
         "revoke from entry 8 on": Revoke(OFFICER.public, 7, known, "laptop stolen"),
         "revoke all": Revoke(OFFICER.public, 0, None, ""),

@@ -1,7 +1,17 @@
-"""RFC 9162 Merkle trees, kept as a compact range: the roots of the perfect subtrees, largest first (SPEC.md 7).
+"""RFC 9162 Merkle trees: roots kept as a compact range, inclusion and consistency proofs (SPEC.md 7).
 
-An empty tree has the root SHA-256(""). Leaves are hashes already (an entry's id is its leaf). Appending costs
-one hash per leaf, amortised; a tree of n leaves keeps at most log2(n) + 1 hashes.
+A compact range is the roots of the perfect subtrees that make up a tree, largest first. An empty tree has the root
+SHA-256(""). Leaves are hashes already (an entry's id is its leaf). Appending costs one hash per leaf, amortised; a
+tree of n leaves keeps at most log2(n) + 1 hashes.
+
+    peaks = append(peaks, size, leaves); root(peaks)              # grow
+    path = inclusion_proof(leaves, index)                         # O(n) hashes
+    is_included(root, size, index, leaf, path)                    # O(log n)
+    proof = consistency_proof(leaves, first)
+    is_consistent(first, size, first_root, root, proof)
+
+A subtree [start, end) of a tree is one that appears in a larger tree or is its right edge: start is a multiple of the
+smallest power of two that is not below end - start. Proofs of whole trees are those of the subtree [0, size).
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,3 +53,130 @@ def root(peaks: Sequence[bytes]) -> bytes:
 def tree_root(leaves: Iterable[bytes]) -> bytes:
     """The root over `leaves` in order."""
     return root(append((), 0, leaves))
+
+
+# -- proofs: making -------------------------------------------------------------------------------
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """The hashes beside the way from leaf `index` to the root, lowest first. Raises IndexError. O(n) hashes."""
+    if not 0 <= index < len(leaves):
+        raise IndexError(f"leaf {index} of {len(leaves)}")
+    start, stop = 0, len(leaves)
+    path: list[bytes] = []
+    while stop - start > 1:
+        split = start + _half(stop - start)
+        if index < split:
+            path.append(tree_root(leaves[split:stop]))
+            stop = split
+        else:
+            path.append(tree_root(leaves[start:split]))
+            start = split
+    return path[::-1]
+
+
+def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
+    """What shows that the tree over the first `first` leaves is the start of the tree over all.
+
+    first: 1 to len(leaves). Raises IndexError. O(n) hashes.
+    """
+    if not 1 <= first <= len(leaves):
+        raise IndexError(f"a tree of {first} leaves is not the start of one of {len(leaves)}")
+    start, stop, whole = 0, len(leaves), True
+    proof: list[bytes] = []
+    while first != stop:
+        split = start + _half(stop - start)
+        if first <= split:
+            proof.append(tree_root(leaves[split:stop]))
+            stop = split
+        else:
+            proof.append(tree_root(leaves[start:split]))
+            start, whole = split, False
+    if not whole:
+        proof.append(tree_root(leaves[start:stop]))
+    return proof[::-1]
+
+
+def _half(size: int) -> int:
+    """The greatest power of two below `size`, which is 2 or more."""
+    return int(1 << (size - 1).bit_length() - 1)
+
+
+# -- proofs: checking -----------------------------------------------------------------------------
+
+
+def is_included(tree: bytes, size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
+    """Whether `path` shows that leaf `index` of the tree of `size` leaves and root `tree` is `leaf`.
+
+    Source: RFC 9162 2.1.3.2. No leaf is in an empty tree. O(log size).
+    """
+    return is_included_in_subtree(tree, 0, size, index, leaf, path)
+
+
+def is_included_in_subtree(
+    subtree: bytes, start: int, end: int, index: int, leaf: bytes, path: Sequence[bytes]
+) -> bool:
+    """The same for the subtree [start, end), whose root is `subtree`."""
+    if len(leaf) != 32 or not (_is_subtree(start, end) and start <= index < end):
+        return False
+    node, at, last = leaf, index - start, end - start - 1
+    for beside in path:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            node = node_hash(beside, node)
+            while not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            node = node_hash(node, beside)
+        at, last = at >> 1, last >> 1
+    return last == 0 and node == subtree
+
+
+def is_consistent(first: int, size: int, first_root: bytes, tree: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether `proof` shows that a tree of `first` leaves and root `first_root` is the start of a greater one.
+
+    Source: RFC 9162 2.1.4.2. An empty tree is the start of every one, which shows nothing: `first` 0 is refused.
+    """
+    return first > 0 and is_consistent_subtree(0, first, size, first_root, tree, proof)
+
+
+def is_consistent_subtree(start: int, end: int, size: int, subtree: bytes, tree: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether `subtree` is the root of the leaves [start, end) of the tree of `size` leaves and root `tree`.
+
+    Of an empty subtree the root is EMPTY_ROOT and the proof is empty; nothing is said of the tree.
+    Source: the merkle tree certificates draft of the IETF's PLANTS group, 4.4.
+    """
+    if start == end <= size:
+        return not proof and subtree == EMPTY_ROOT
+    if not (_is_subtree(start, end) and end <= size):
+        return False
+    left, at, last = start, end - 1, size - 1
+    if at == last:
+        while left != at:
+            left, at, last = left >> 1, at >> 1, last >> 1
+    else:
+        while left != at and at & 1:
+            left, at, last = left >> 1, at >> 1, last >> 1
+    rest = list(proof)
+    if left != at and not rest:
+        return False
+    small = great = subtree if left == at else rest.pop(0)
+    for beside in rest:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            if left < at:
+                small = node_hash(beside, small)
+            great = node_hash(beside, great)
+            while not at & 1:
+                left, at, last = left >> 1, at >> 1, last >> 1
+        else:
+            great = node_hash(great, beside)
+        left, at, last = left >> 1, at >> 1, last >> 1
+    return last == 0 and small == subtree and great == tree
+
+
+def _is_subtree(start: int, end: int) -> bool:
+    """Whether the leaves [start, end) make a subtree. 64 bits bound the loops over what a file says."""
+    return 0 <= start < end < 1 << 64 and start % (1 << (end - start - 1).bit_length()) == 0

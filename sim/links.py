@@ -142,7 +142,6 @@ class Links:
             jitter = rng.randint(0, weather.jitter_ms * MS) if weather.jitter_ms else 0
             stage.at(waits_ns + weather.delay_ms * MS + jitter, arrive)
 
-
     def _check_durable(self, machine: Machine, message: bytes) -> None:
         """What is sent must be on the sender's disk first."""
         frame = decode_message(message)

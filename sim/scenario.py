@@ -1,8 +1,8 @@
 """One run: a world whose weather is drawn from the seed, first everything goes wrong, then it must come together.
 
-    case = draw(seed=7, nodes=12, minutes=20)
-    outcome = run_case(case)
-    case.line()                    the command that replays it
+case = draw(seed=7, nodes=12, minutes=20)
+outcome = run_case(case)
+case.line()                    the command that replays it
 """
 
 import re

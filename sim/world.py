@@ -233,4 +233,3 @@ class World(Stage):
         if not all(machine.alive and machine.pending is None and not machine.outbox for machine in self.machines):
             return False
         return len({machine.ledger.heads.fingerprint() for machine in self.machines}) == 1
-

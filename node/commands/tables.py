@@ -176,7 +176,7 @@ def _read_map(path: Path) -> tuple[list[_Source], Mapping[str, str]]:
     fields = found.get("fields")
     unknown = set(found) - {"fields", "options"}
     if not isinstance(fields, dict) or not fields or unknown:
-        raise UsageError(_("{file} has a table [fields]: FIELD = \"COLUMN\", and may have [options]").format(file=path))
+        raise UsageError(_('{file} has a table [fields]: FIELD = "COLUMN", and may have [options]').format(file=path))
     options = found.get("options", {})
     if not isinstance(options, dict) or set(options) - {"delimiter", "encoding"}:
         raise UsageError(_("{file}: [options] may have delimiter and encoding").format(file=path))
@@ -194,7 +194,7 @@ def _source(path: Path, name: str, given: object) -> _Source:
             meant = None if values is None else {str(key): str(value) for key, value in values.items()}
             return _Source(name, texts[0], texts[1], meant, texts[2])
     raise UsageError(
-        _("{file}: {field} is \"COLUMN\", or a table with column, values, default, or with value alone").format(
+        _('{file}: {field} is "COLUMN", or a table with column, values, default, or with value alone').format(
             file=path, field=name
         )
     )

@@ -123,9 +123,7 @@ def target_of(args: argparse.Namespace, prefix: str, *types: str) -> Target:
         target = find_target(node, prefix)
     if types and target.type not in types:
         raise UsageError(
-            _("{id} is of type {type}; this is for {types}").format(
-                id=prefix, type=target.type, types=", ".join(types)
-            )
+            _("{id} is of type {type}; this is for {types}").format(id=prefix, type=target.type, types=", ".join(types))
         )
     return target
 
@@ -134,9 +132,7 @@ def find_target(node: Node, prefix: str) -> Target:
     """Like `target_of`, with a node at hand."""
     found = node.ask("record", prefix=digits(prefix))
     if not isinstance(found, dict):
-        raise LocalError(
-            _("no entry here begins with {id}; look for it with: hamkor find WORDS").format(id=prefix)
-        )
+        raise LocalError(_("no entry here begins with {id}; look for it with: hamkor find WORDS").format(id=prefix))
     return Target(
         EntryId(cast("bytes", found["record"])), str(found["type"]), str(found["agency"]), str(found["named"]),
         cast("dict[str, list[str]]", found["live"]), cast("dict[str, Value]", found["values"]),

@@ -353,7 +353,7 @@ def until(true: Any, wait_s: float = 60) -> None:
 
 def size_of(network: Network, home: str, name: str) -> int:
     """How many entries of a key's log count in a home."""
-    (chain, *_), = (network.run("--home", home, "who", name, secret=None),)
+    ((chain, *_),) = (network.run("--home", home, "who", name, secret=None),)
     return int(chain[0]["counts"])
 
 
@@ -470,4 +470,3 @@ def test_rekeyed_node_runs_on_with_its_store_under_a_new_key(network: Network) -
     kept = network.folder / "scc" / f"node.key.{told['old'][:12]}"
     with pytest.raises(MarkError, match="replaced"):
         Mark.open(mark_path(kept), load_key_file(kept, b"")[0].public).check(0, None)
-

@@ -244,9 +244,7 @@ def revoke(rng: Random, book: Book) -> int:
     return officer
 
 
-def deliver(
-    rng: Random, book: Book, ledger: Ledger, beside: list[Fork], caught_up: Callable[[Ledger], object]
-) -> None:
+def deliver(rng: Random, book: Book, ledger: Ledger, beside: list[Fork], caught_up: Callable[[Ledger], object]) -> None:
     """All logs in parts, in any order that each log allows, with `caught_up` called now and then."""
     left = dict.fromkeys(book.entries, 0)
     idle = 0

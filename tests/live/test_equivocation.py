@@ -44,8 +44,7 @@ def test_two_branches_given_to_nodes_that_never_met_are_known_to_all_within_one_
     four.start(linked=False)
     expected = [(officer.public.hex(), BEFORE, frozenset(branch[0].hex() for branch in branches))]
     waits_s = [
-        until(lambda node=node: forks(node) == expected, 40, f"{node.name} knows the fork")
-        for node in four.nodes
+        until(lambda node=node: forks(node) == expected, 40, f"{node.name} knows the fork") for node in four.nodes
     ]
     print(f"known to all {sum(waits_s) * 1000:.0f} ms after the last of them serves")
     until(four.converged, 40, "equal roots")

@@ -155,12 +155,8 @@ def expected(branches: list[str], cutoff: Entry | None) -> int:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    branches=st.sets(st.sampled_from(sorted(BRANCHES))), cutoff=st.sampled_from(CUTOFFS), seed=st.integers(0, 10**9)
-)
-def test_revoked_log_counts_up_to_its_cutoff_in_any_order(
-    branches: set[str], cutoff: Entry | None, seed: int
-) -> None:
+@given(branches=st.sets(st.sampled_from(sorted(BRANCHES))), cutoff=st.sampled_from(CUTOFFS), seed=st.integers(0, 10**9))
+def test_revoked_log_counts_up_to_its_cutoff_in_any_order(branches: set[str], cutoff: Entry | None, seed: int) -> None:
     revoke = Revoke(OFFICER.public, cutoff.seq if cutoff else 0, cutoff.id if cutoff else None, "stolen")
     mia = chain(ROOTS["mia"], acts(CERTIFIED, revoke))
     chains = [mia, ADMINS, MAIN, OTHERS, *(BRANCHES[name] for name in sorted(branches))]
@@ -293,5 +289,3 @@ def test_author_who_signs_an_anchor_badly_is_refused(size: int) -> None:
             assert (result.outcomes[0].refused is None) == (at != 127)
             if at == 127:
                 assert "entry 127" in str(result.outcomes[0].refused)
-
-
