@@ -1,0 +1,237 @@
+"""Checkpoints as they lie in the store: what to attest now, what a node attested, and whether it adds up (SPEC.md 7).
+
+    found = survey(reader)                                   # what counts here now: root and heads
+    mine = latest(reader, key)                               # this node's last checkpoint, and its state
+    if mine is None or has_news(reader, mine.state, found):
+        bodies = draft(signing_key, network_id, found.root, found.heads, mine.state if mine else None)
+
+    Ranges().ledger_root(reader, stated.state)               # the ledger root that a state has here
+
+Every function reads one view of the store and changes nothing. Log roots at sizes of the past are computed from the
+ids of the rows held; a node's states are read back to its last full checkpoint, at most 64 entries or so.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from typing import Final, cast
+
+from keys.errors import FormatError
+from keys.signing import PublicKey
+from ledger.layout import PLACE, U64, LogState, decode_log, kind_key
+from ledger.storage import Reader
+from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, parse_checkpoint
+from protocol.codec import unpack_row
+from protocol.entry import EntryId
+from protocol.limits import SEQ_MAX
+from protocol.merkle import append, root, tree_root
+
+KIND: Final = "checkpoint"
+FULL_EVERY: Final = 64  # whole checkpoints: how far back whoever wants a state has to read
+RANGES_MAX: Final = 20_000  # logs whose compact range is remembered: about 15 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What counts here: what a checkpoint written now would attest."""
+
+    root: bytes
+    entries: int
+    heads: tuple[Attested, ...]  # ascending by key
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """One checkpoint of a node, and the state that it attests."""
+
+    seq: int  # of its last entry
+    id: EntryId
+    time_ms: int  # by that node's clock
+    whole: Whole
+    state: State
+
+
+def survey(reader: Reader) -> Survey:
+    """What counts here now. Cost: O(logs), about 10 us each."""
+    heads: list[Attested] = []
+    leaves: list[bytes] = []
+    for key, raw in reader.scan("logs"):
+        log = decode_log(key, raw)
+        if log.size:
+            heads.append(Attested(log.key, log.size, log.id))
+            leaves.append(leaf(log.key, log.size, root(log.peaks)))
+    return Survey(tree_root(leaves), sum(head.size for head in heads), tuple(heads))
+
+
+def leaf(key: bytes, size: int, log_root: bytes) -> bytes:
+    """A log's leaf in the tree of the ledger root (SPEC.md 7.3)."""
+    return sha256(b"\x00" + key + U64.pack(size) + log_root).digest()
+
+
+# -- a node's checkpoints -------------------------------------------------------------------------
+
+
+def latest(reader: Reader, node: PublicKey, stop: int = SEQ_MAX) -> Stated | None:
+    """A node's last whole checkpoint that counts, of those whose last entry has a seq below `stop`.
+
+    Cost: reads back to the last full one.
+    """
+    log = _log(reader, node)
+    if log is None:
+        return None
+    stop = min(stop, log.size)
+    seqs = _since_full(reader, log, stop)
+    found = list(_stated(reader, log, seqs))
+    if not found or not found[0].whole.full or found[0].seq != _first_end(reader, log, seqs):
+        found = list(_stated(reader, log, [seq for seq, _ in _backwards(reader, log, stop)][::-1]))
+    return found[-1] if found else None
+
+
+def stated(reader: Reader, node: PublicKey) -> Iterator[Stated]:
+    """A node's whole checkpoints that count, in order.
+
+    The state is that of the moment: it changes with the next one, so copy what is to last.
+    """
+    log = _log(reader, node)
+    if log is not None:
+        start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (0, log.size))
+        yield from _stated(
+            reader, log, (PLACE.unpack(at[-PLACE.size :])[1] for at, _ in reader.scan("kinds", start, end))
+        )
+
+
+def full_is_due(reader: Reader, node: PublicKey) -> bool:
+    """Whether a node's next checkpoint is to be a full one. Cost: reads at most FULL_EVERY bodies."""
+    log = _log(reader, node)
+    parts = _backwards(reader, log, log.size) if log is not None else iter(())
+    whole = (part for _, part in parts if part is not None and part.rest == 0)
+    return not any(part.full for part in islice(whole, FULL_EVERY - 1))
+
+
+def has_news(reader: Reader, before: State, found: Survey) -> bool:
+    """Whether what counts has changed by anything but checkpoints since `before`. Cost: O(logs + what is new)."""
+    if before.keys() - {head.key for head in found.heads}:
+        return True
+    for head in found.heads:
+        size, known = before.get(head.key, (0, None))
+        if (size, known) == (head.size, head.id):
+            continue
+        log = _log(reader, head.key)
+        if log is None or head.size <= size or _count(reader, log, size, head.size) != head.size - size:
+            return True
+        if size and held_id(reader, log, size - 1) != known:
+            return True
+    return False
+
+
+def _count(reader: Reader, log: LogState, first: int, stop: int) -> int:
+    """How many of a log's entries in that range are checkpoints."""
+    start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (first, stop))
+    return sum(1 for _ in reader.scan("kinds", start, end))
+
+
+def _backwards(reader: Reader, log: LogState, stop: int) -> Iterator[tuple[int, Checkpoint | None]]:
+    """A log's checkpoint entries below `stop`, the last first; None: one that cannot be read."""
+    start = kind_key(KIND, PLACE.pack(log.number, 0))
+    at = kind_key(KIND, PLACE.pack(log.number, stop))
+    while (found := reader.before("kinds", at)) is not None and found[0] >= start:
+        at = found[0]
+        _, seq = PLACE.unpack(at[-PLACE.size :])
+        body = _row(reader, log, seq)[2]
+        try:
+            yield seq, parse_checkpoint(body or b"")
+        except FormatError:
+            yield seq, None
+
+
+def _since_full(reader: Reader, log: LogState, stop: int) -> list[int]:
+    """The seqs of a log's checkpoint entries below `stop`, from the first entry of the last full one on."""
+    seqs: list[int] = []
+    full = False  # the last entry of a full one has been seen
+    for seq, part in _backwards(reader, log, stop):
+        if full and (part is None or not part.full or part.rest == 0):
+            break
+        full = full or (part is not None and part.full and part.rest == 0)
+        seqs.append(seq)
+    return seqs[::-1]
+
+
+def _first_end(reader: Reader, log: LogState, seqs: Sequence[int]) -> int | None:
+    """The seq of the last entry of the checkpoint that begins `seqs`."""
+    for seq in seqs:
+        body = _row(reader, log, seq)[2]
+        if body is not None and parse_checkpoint(body).rest == 0:
+            return seq
+    return None
+
+
+def _stated(reader: Reader, log: LogState, seqs: Iterable[int]) -> Iterator[Stated]:
+    chain = Chain()
+    for seq in seqs:
+        known, time_ms, body = _row(reader, log, seq)
+        whole, _ = chain.take(seq, body)
+        if whole is not None:
+            yield Stated(seq, known, time_ms, whole, chain.state)
+
+
+# -- does it add up -------------------------------------------------------------------------------
+
+
+class Ranges:
+    """Log roots at sizes of the past, of rows held here, whether they count or not.
+
+    The compact ranges last asked for are remembered, one for each log, so that asking for ascending sizes costs each
+    entry one hash. Between asks the store may have changed: `forget` a log whose rows made way for another branch.
+    """
+
+    def __init__(self, logs_max: int = RANGES_MAX) -> None:
+        self._known: dict[PublicKey, tuple[int, EntryId, list[bytes]]] = {}  # size, last id, compact range
+        self._logs_max = logs_max
+
+    def log_root(self, reader: Reader, key: PublicKey, size: int, known: EntryId) -> bytes | None:
+        """The log root over the first `size` entries held, if the last of them is `known`; None otherwise.
+
+        Cost: O(size) at first, O(growth) after; O(size) again for a smaller one.
+        """
+        log = _log(reader, key)
+        if log is None or log.held < size or held_id(reader, log, size - 1) != known:
+            return None
+        at, last, peaks = self._known.get(key, (0, known, []))
+        if at > size or (at and held_id(reader, log, at - 1) != last):
+            at, peaks = 0, []
+        ids = (raw[:32] for _, raw in reader.scan("rows", PLACE.pack(log.number, at), PLACE.pack(log.number, size)))
+        peaks = append(peaks, at, ids)
+        if key not in self._known and len(self._known) >= self._logs_max:
+            self._known.pop(next(iter(self._known)))
+        self._known[key] = size, known, peaks
+        return root(peaks)
+
+    def ledger_root(self, reader: Reader, state: State) -> bytes | None:
+        """The ledger root of a state, or None where not all of it is held here. Cost: O(logs), and `log_root`'s."""
+        leaves = []
+        for key in sorted(state):
+            size, known = state[key]
+            found = self.log_root(reader, key, size, known)
+            if found is None:
+                return None
+            leaves.append(leaf(key, size, found))
+        return tree_root(leaves)
+
+
+def held_id(reader: Reader, log: LogState, seq: int) -> EntryId | None:
+    """The id of the entry held at that place of a log."""
+    raw = reader.get("rows", PLACE.pack(log.number, seq))
+    return None if raw is None else EntryId(raw[:32])
+
+
+def _log(reader: Reader, key: PublicKey) -> LogState | None:
+    raw = reader.get("logs", key)
+    return None if raw is None else decode_log(key, raw)
+
+
+def _row(reader: Reader, log: LogState, seq: int) -> tuple[EntryId, int, bytes | None]:
+    """(id, time_ms, body) of a row held."""
+    raw = reader.get("rows", PLACE.pack(log.number, seq)) or b""
+    _, time_ms, _, _, body, _ = unpack_row(raw[32:])
+    return EntryId(raw[:32]), cast("int", time_ms), body if isinstance(body, bytes) else None
