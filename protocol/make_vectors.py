@@ -17,7 +17,7 @@ from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from keys.signing import PublicKey, SigningKey
 from protocol.acts import (
@@ -39,7 +39,7 @@ from protocol.bundle import BundleWriter
 from protocol.card import CONTEXT as CARD_CONTEXT
 from protocol.card import Card, consent_bytes, decode_card_file, encode_card_file
 from protocol.charter import CONTEXT as CHARTER_CONTEXT
-from protocol.charter import Agency, SignedCharter, draft_charter, encode_charter_file, sign_charter
+from protocol.charter import Agency, encode_charter_file
 from protocol.codec import decode, encode, pack, unpack_row
 from protocol.container import pack_file
 from protocol.entry import Entry, EntryId, NetworkId, Place, make_header, open_row, sign_row, signed_bytes
@@ -77,83 +77,29 @@ from protocol.message import (
     encode_message,
 )
 from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, HeadIndex, Range
+from protocol.vector_cast import (
+    CARDS,
+    FIELDS,
+    NETWORK,
+    NODE,
+    OFFICER,
+    ROOT_OF,
+    ROOTS,
+    T0,
+    Case,
+    bad,
+    filler,
+    founded,
+    in_order,
+    officer_log,
+    placed,
+    plain,
+    seeded,
+)
 
 FOLDER: Final = Path(__file__).parent / "vectors"
 SPEC: Final = Path(__file__).parent / "SPEC.md"
 EXAMPLE_MARKS: Final = ("<!-- made by protocol/make_vectors.py: begin -->\n", "<!-- end -->\n")
-
-Case: TypeAlias = dict[str, object]
-T0: Final = 1_767_225_600_000  # 2026-01-01 00:00 UTC
-
-
-def seeded(name: str) -> SigningKey:
-    """The key of that name: its seed is SHA-256 of the name."""
-    return SigningKey.from_seed(sha256(name.encode()).digest())
-
-
-def filler(name: str, size: int = 32) -> bytes:
-    """Bytes that look random."""
-    return sha256(name.encode()).digest()[:size]
-
-
-def plain(value: object) -> object:
-    """`value` as JSON, by the rules at the top."""
-    match value:
-        case bytes():
-            return {"bytes": value.hex()}
-        case bool() | None | str():
-            return value
-        case int():
-            return value if -(2**53) < value < 2**53 else {"integer": str(value)}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case dict():
-            return {key: plain(item) for key, item in value.items()}
-        case _:
-            raise TypeError(f"{type(value).__name__} does not occur in vectors")
-
-
-# -- the cast: one small network that all files share ---------------------------------------------
-
-AGENCIES: Final = ("mia", "ncdc", "scc")
-ROOTS: Final = {name: seeded(f"root of {name}") for name in AGENCIES}
-ROOT_OF: Final[dict[object, SigningKey]] = {key.public: key for key in ROOTS.values()}
-CARDS: Final = tuple(Card("agency", ROOTS[name].public, f"Agency {name.upper()}", name) for name in AGENCIES)
-OFFICER: Final = seeded("officer one")
-NODE: Final = seeded("node one")
-
-
-def founded() -> SignedCharter:
-    """The charter, signed by all three."""
-    signed = draft_charter(CARDS, network="example", threshold=2, founded_ms=T0, nonce=filler("nonce", 16))
-    for key in ROOTS.values():
-        signed = sign_charter(signed, key)
-    return signed
-
-
-NETWORK: Final[NetworkId] = founded().charter.network_id
-FIELDS: Final = {"amount": "1.250", "place": "Sariosiyo", "region": "UZ-SU", "substance": "heroin"}
-
-
-def officer_log() -> list[tuple[Place, bytes]]:
-    """Three entries of one officer: a record, a step on it, a record in a compartment."""
-    place = Place(OFFICER.public, 0, None)
-    rows: list[tuple[Place, bytes]] = []
-
-    def add(kind: str, body: bytes, refs: Sequence[EntryId] = (), space: bytes | None = None) -> EntryId:
-        nonlocal place
-        time_ms = T0 + 60_000 * len(rows)
-        row = sign_row(OFFICER, NETWORK, place, kind=kind, body=body, time_ms=time_ms, refs=refs, space=space)
-        rows.append((place, row))
-        place = open_row(row, place).after
-        assert place.prev is not None
-        return place.prev
-
-    first = add("record", encode_record("seizure", FIELDS))
-    add("step", encode_step(first, "comment", {"text": "Оғирлик қайта ўлчанди"}), [first, EntryId(filler("an act"))])
-    add("record", filler("ciphertext", 24), space=filler("compartment"))
-    return rows
-
 
 # -- codec ----------------------------------------------------------------------------------------
 
@@ -221,22 +167,7 @@ def nested(depth: int) -> object:
     return value
 
 
-def in_order(value: object) -> object:
-    """`value` as it is read back."""
-    return decode(encode(value), size_max=1 << 20)
-
-
-def bad(name: str, raw: bytes, reason: str, *, error: str = "format", **more: object) -> Case:
-    """A refused case."""
-    return {"name": name, "hex": raw.hex(), "error": error, "reason": reason, **more}
-
-
 # -- entries --------------------------------------------------------------------------------------
-
-
-def placed(place: Place) -> Case:
-    """A place as JSON."""
-    return {"key": place.key.hex(), "seq": place.seq, "prev": place.prev.hex() if place.prev else None}
 
 
 def entry_case(name: str, place: Place, row: bytes) -> Case:

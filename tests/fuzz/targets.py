@@ -53,8 +53,8 @@ from protocol.limits import (
     INVITATION_BYTES_MAX,
     MESSAGE_BYTES_MAX,
 )
-from protocol.make_vectors import NETWORK
 from protocol.message import Fork, Frame, decode_message, encode_message
+from protocol.vector_cast import NETWORK
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of, sign_run
 

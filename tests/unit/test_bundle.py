@@ -7,8 +7,9 @@ import pytest
 from keys.errors import FormatError, NetworkMismatchError
 from protocol.bundle import read_bundle
 from protocol.frame import encode_frame
-from protocol.make_vectors import NETWORK, OFFICER, bundle_bytes, fork_of, officer_run
+from protocol.make_vectors import bundle_bytes, fork_of, officer_run
 from protocol.message import Fork, Frame
+from protocol.vector_cast import NETWORK, OFFICER
 
 FRAME = Frame(0, encode_frame((officer_run(),), compress=False))
 FORK = Fork(*fork_of(OFFICER))

@@ -9,7 +9,7 @@ from keys.signing import SigningKey
 from protocol.card import CONTEXT, Card, consent_bytes, decode_card_file, encode_card_file
 from protocol.codec import encode
 from protocol.container import pack_file
-from protocol.make_vectors import CARDS, NODE, OFFICER, ROOTS
+from protocol.vector_cast import CARDS, NODE, OFFICER, ROOTS
 
 CARD = Card("node", NODE.public, "term-1", "mia", "imt-4", (), ("/ip4/192.0.2.1/tcp/4001", "/ip4/192.0.2.2/tcp/4001"))
 

@@ -18,7 +18,7 @@ from protocol.charter import (
     verify_charter,
 )
 from protocol.limits import AGENCIES_MAX
-from protocol.make_vectors import CARDS, NODE, ROOTS, founded, seeded
+from protocol.vector_cast import CARDS, NODE, ROOTS, founded, seeded
 
 MIA, NCDC, SCC = ROOTS.values()
 

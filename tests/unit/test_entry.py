@@ -10,7 +10,7 @@ from keys.errors import AdmissionError, FormatError
 from protocol.codec import pack
 from protocol.entry import EntryId, NetworkId, Place, check_link, open_row, read_row, sign_row, verify_entry
 from protocol.limits import BODY_BYTES_MAX, HEADER_BYTES_MAX, REFS_MAX, SEQ_MAX
-from protocol.make_vectors import FIELDS, NETWORK, NODE, OFFICER, filler, officer_log
+from protocol.vector_cast import FIELDS, NETWORK, NODE, OFFICER, filler, officer_log
 
 START = Place(OFFICER.public, 0, None)
 IDS = st.binary(min_size=32, max_size=32).map(EntryId)
