@@ -45,6 +45,7 @@ from protocol.container import pack_file
 from protocol.entry import Entry, EntryId, NetworkId, Place, make_header, open_row, sign_row, signed_bytes
 from protocol.frame import Run, encode_frame
 from protocol.invitation import Invitation, encode_invitation
+from protocol.ledger_vectors import ledgers
 from protocol.limits import (
     BODY_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -752,7 +753,7 @@ def bundles() -> tuple[str, list[Case], list[Case]]:
 
 FILES: Final[dict[str, Callable[[], tuple[str, list[Case], list[Case]]]]] = {
     "act": acts, "body": bodies, "bundle": bundles, "card": cards, "chain": chains, "charter": charters, "codec": codec,
-    "entry": entries, "frame": frames, "merkle": merkle, "message": messages, "reconcile": reconcile,
+    "entry": entries, "frame": frames, "ledger": ledgers, "merkle": merkle, "message": messages, "reconcile": reconcile,
 }  # fmt: skip
 
 
