@@ -68,6 +68,21 @@ def create_key_file(
     """Write a new key file, mode 0600, and its mark beside it. Raises KeyFileError when `path` exists."""
     if path.exists():
         raise KeyFileError(f"{path} exists already; a key file is never overwritten")
+    raw = encode_key_file(key, passphrase, owner, cost, entropy)
+    try:
+        Mark.create(mark_path(path), key.public)
+    except MarkError as error:
+        raise KeyFileError(f"{path} cannot be made: {error}") from None
+    try:
+        create_file(path, raw)
+    except FileExistsError:
+        raise KeyFileError(f"{path} exists already; a key file is never overwritten") from None
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def encode_key_file(key: SigningKey, passphrase: bytes, owner: KeyOwner, cost: KdfCost, entropy: Entropy) -> bytes:
+    """The bytes of a key file."""
     salt = entropy(argon2id.SALTBYTES)
     clear = {
         "agency": owner.agency,
@@ -80,16 +95,7 @@ def create_key_file(
     box = SecretBox(argon2id.kdf(SecretBox.KEY_SIZE, passphrase, salt, cost.ops, cost.mem_bytes))
     sealed = box.encrypt(key.seed + _digest(clear), entropy(SecretBox.NONCE_SIZE))
     raw = MAGIC + _json(clear | {"sealed": sealed.hex()}) + b"\n"
-    try:
-        Mark.create(mark_path(path), key.public)
-    except MarkError as error:
-        raise KeyFileError(f"{path} cannot be made: {error}") from None
-    try:
-        create_file(path, raw + sha256(raw).hexdigest().encode() + b"\n")
-    except FileExistsError:
-        raise KeyFileError(f"{path} exists already; a key file is never overwritten") from None
-    except OSError as error:
-        raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
+    return raw + sha256(raw).hexdigest().encode() + b"\n"
 
 
 def load_key_file(path: Path, passphrase: bytes) -> tuple[SigningKey, KeyOwner]:

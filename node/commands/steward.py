@@ -250,7 +250,7 @@ def export(args: argparse.Namespace) -> int:
         raise UsageError("a query goes with --format csv, jsonl or geojson; a bundle holds whole logs")
     home = home_of(args)
     with open_reader(home) as ledger:
-        known = _read_heads(args.peer, ledger.network_id) if args.peer else {}
+        known = read_heads(args.peer, ledger.network_id) if args.peer else {}
         logs = {head.key: known.get(head.key, 0) for head in ledger.heads}
         count = write_bundle_file(ledger, args.file, logs)
         answer = {"file": str(args.file), "entries": count, "bytes": args.file.stat().st_size, "root": ledger.root()}
@@ -324,7 +324,8 @@ def heads(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_heads(path: Path, network_id: bytes) -> Mapping[PublicKey, int]:
+def read_heads(path: Path, network_id: bytes) -> Mapping[PublicKey, int]:
+    """How many entries of each log a heads file says are held. Raises FormatError, NetworkMismatchError."""
     value = unpack_file(read_file(path, HEADS_BYTES_MAX, "a heads file"), "heads", size_max=HEADS_BYTES_MAX)
     match value:
         case {"heads": bytes() as listed, "network": bytes() as network} if len(listed) % _HEAD_BYTES == 0:
