@@ -42,6 +42,7 @@ from protocol.charter import CONTEXT as CHARTER_CONTEXT
 from protocol.charter import Agency, encode_charter_file
 from protocol.codec import decode, encode, pack, unpack_row
 from protocol.container import pack_file
+from protocol.document_vectors import documents
 from protocol.entry import Entry, EntryId, NetworkId, Place, make_header, open_row, sign_row, signed_bytes
 from protocol.file_vectors import heads, key_files, marks
 from protocol.frame import Run, encode_frame
@@ -754,8 +755,8 @@ def bundles() -> tuple[str, list[Case], list[Case]]:
 
 FILES: Final[dict[str, Callable[[], tuple[str, list[Case], list[Case]]]]] = {
     "act": acts, "body": bodies, "bundle": bundles, "card": cards, "chain": chains, "charter": charters, "codec": codec,
-    "entry": entries, "frame": frames, "heads": heads, "keyfile": key_files, "ledger": ledgers, "mark": marks,
-    "merkle": merkle, "message": messages, "reconcile": reconcile,
+    "document": documents, "entry": entries, "frame": frames, "heads": heads, "keyfile": key_files,
+    "ledger": ledgers, "mark": marks, "merkle": merkle, "message": messages, "reconcile": reconcile,
 }  # fmt: skip
 
 
