@@ -1,4 +1,4 @@
-"""Small networks made at random, and proofs of a record in them (SPEC.md 8.6), for `tests/proofs.py` to damage.
+"""Small networks made at random, and proofs of a record in them (SPEC.md 8.6), to be damaged.
 
 A **world** is a network whose acts, logs and checkpoints were made in one order. A **draft** is a proof of its record,
 as structures that can be changed anywhere; an entry that is changed can be signed again.
