@@ -44,19 +44,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
-FILE_BYTES_MAX = 16 << 20
-CHARTER_BYTES_MAX = 64 << 10
-BEGIN = b'<script type="application/x-hamkor-proof">\n'
-END = b"</script>"
+FILE_BYTES_MAX, CHARTER_BYTES_MAX, BODY_BYTES_MAX, HEADER_BYTES_MAX = 16 << 20, 64 << 10, 256 << 10, 2048
 NUMBER_MAX = 2**53 - 1
-BODY_BYTES_MAX = 262_144
-HEAD_BYTES = 72  # of a log in a checkpoint: key, u64 size, id
-NONE: tuple[int, bytes | None] = (0, None)  # a cutoff (seq, id) before the first entry
+BEGIN, END = b'<script type="application/x-hamkor-proof">\n', b"</script>"
+
+Cutoff = tuple[int, bytes | None]  # seq and id of the last entry of a log that counts; 0 and None: none does
 
 
 class Malformed(Exception):  # noqa: N818
@@ -89,15 +86,22 @@ def signed(key: bytes, signature: bytes, message: bytes) -> bool:
 
 # -- canonical msgpack (SPEC.md 2) ------------------------------------------------------------------
 
-LONG = {  # first byte: what follows, the width of its number or size, and what that number must reach: no longer form
+SHORT = {  # what a first byte says by itself: what comes, and its number or size
+    byte: (what, byte - base)
+    for what, low, high, base in (
+        ("integer", 0x00, 0x7F, 0), ("map", 0x80, 0x8F, 0x80), ("array", 0x90, 0x9F, 0x90), ("text", 0xA0, 0xBF, 0xA0),
+        ("nil", 0xC0, 0xC0, 0xC0), ("bool", 0xC2, 0xC3, 0xC2), ("integer", 0xE0, 0xFF, 0x100),
+    )
+    for byte in range(low, high + 1)
+}  # fmt: skip
+LONG = {  # what comes, how many bytes its number or size takes, and the least that needs so many
     0xC4: ("bytes", 1, 0), 0xC5: ("bytes", 2, 1 << 8), 0xC6: ("bytes", 4, 1 << 16),
     0xD9: ("text", 1, 32), 0xDA: ("text", 2, 1 << 8), 0xDB: ("text", 4, 1 << 16),
     0xDC: ("array", 2, 16), 0xDE: ("map", 2, 16),
-    0xCC: ("integer", 1, 1 << 7), 0xCD: ("integer", 2, 1 << 8), 0xCE: ("integer", 4, 1 << 16),
+    0xCC: ("integer", 1, 128), 0xCD: ("integer", 2, 1 << 8), 0xCE: ("integer", 4, 1 << 16),
     0xCF: ("integer", 8, 1 << 32),
-    0xD0: ("negative", 1, -33), 0xD1: ("negative", 2, -129), 0xD2: ("negative", 4, -(1 << 15) - 1),
-    0xD3: ("negative", 8, -(1 << 31) - 1),
 }  # fmt: skip
+NEGATIVE = {0xD0: (1, -33), 0xD1: (2, -129), 0xD2: (4, -(1 << 15) - 1), 0xD3: (8, -(1 << 31) - 1)}  # and the most
 
 
 class Reader:
@@ -119,29 +123,23 @@ class Reader:
     def head(self) -> tuple[str, int]:
         """What comes next, and its number (integer, nil, bool) or its size (bytes and text: bytes; else items)."""
         first = self.take(1)[0]
-        if first < 0x80:
-            return "integer", first
-        if first < 0x90:
-            return "map", first - 0x80
-        if first < 0xA0:
-            return "array", first - 0x90
-        if first < 0xC0:
-            return "text", first - 0xA0
-        if first >= 0xE0:
-            return "integer", first - 0x100
-        if first in (0xC0, 0xC2, 0xC3):
-            return ("nil", 0) if first == 0xC0 else ("bool", first - 0xC2)
-        if first not in LONG:
-            raise Malformed
-        what, width, reach = LONG[first]
-        number = int.from_bytes(self.take(width), "big", signed=what == "negative")
-        if number > reach if what == "negative" else number < reach:
-            raise Malformed  # a shorter form would do
-        if what in ("array", "map") and number > 4096:
-            raise Malformed
-        return ("integer" if what == "negative" else what), number
+        if first in SHORT:
+            return SHORT[first]
+        if first in NEGATIVE:
+            width, most = NEGATIVE[first]
+            what, number = "integer", int.from_bytes(self.take(width), "big", signed=True)
+            fine = number <= most
+        elif first in LONG:
+            what, width, least = LONG[first]
+            number = int.from_bytes(self.take(width), "big")
+            fine = number >= least and (number <= 4096 or what not in ("array", "map"))
+        else:
+            raise Malformed  # a fraction, an extension, a size of more than 2 bytes
+        if not fine:
+            raise Malformed  # a shorter form would do, or too many items
+        return what, number
 
-    def one(self, what: str, least: int, most: int) -> int:
+    def one(self, what: str, least: int = 0, most: int = FILE_BYTES_MAX) -> int:
         """The number or size of what comes next, which must be a `what`."""
         found, number = self.head()
         if found != what or not least <= number <= most:
@@ -156,9 +154,16 @@ class Reader:
         """An integer from 0 to `most`."""
         return self.one("integer", 0, most)
 
-    def bytes_of(self, size: int) -> bytes:
-        """Bytes, so many."""
-        return self.take(self.one("bytes", size, size))
+    def bytes_of(self, size: int | None = None) -> bytes:
+        """Bytes; so many, where a size is given."""
+        return self.take(self.one("bytes") if size is None else self.one("bytes", size, size))
+
+    def text_of(self, size: int) -> str:
+        """The next `size` bytes as UTF-8."""
+        try:
+            return self.take(size).decode()
+        except UnicodeDecodeError:
+            raise Malformed from None
 
     def nil(self) -> bool:
         """Whether nil comes next; it is passed over."""
@@ -166,34 +171,24 @@ class Reader:
         self.at += found
         return found
 
-    def text(self, size: int) -> str:
-        """The next bytes as UTF-8."""
-        try:
-            return self.take(size).decode()
-        except UnicodeDecodeError:
-            raise Malformed from None
-
     def value(self, depth: int = 0) -> Any:
         """Any value: int, None, bool, bytes, str, list or dict."""
         what, number = self.head()
-        if what == "integer":
-            return number
-        if what in ("nil", "bool"):
-            return bool(number) if what == "bool" else None
+        if what in ("integer", "nil", "bool"):
+            return number if what == "integer" else bool(number) if what == "bool" else None
         if what in ("bytes", "text"):
-            return self.take(number) if what == "bytes" else self.text(number)
+            return self.take(number) if what == "bytes" else self.text_of(number)
         if depth == 16:
             raise Malformed
         if what == "array":
             return [self.value(depth + 1) for _ in range(number)]
         found: dict[str, Any] = {}
-        before = b""
+        before = ""
         for _ in range(number):
-            key = self.text(self.one("text", 0, BODY_BYTES_MAX))
-            if found and key.encode() <= before:
+            name = self.text_of(self.one("text"))
+            if found and name <= before:  # by code points is by UTF-8 bytes
                 raise Malformed
-            before = key.encode()
-            found[key] = self.value(depth + 1)
+            found[name], before = self.value(depth + 1), name
         return found
 
     def end(self) -> None:
@@ -213,21 +208,20 @@ def decode(raw: bytes) -> Any:
 # -- the shapes of values (SPEC.md 4.1, 4.3, 4.5, 4.6) ------------------------------------------------
 
 Rule = Callable[[Any], bool]
-HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # could turn the text round
 
 
 def is_text(value: Any, least: int = 1, most: int = 200) -> bool:
-    """Text without what could move a cursor or turn the text round."""
+    """Text of so many bytes that shows all that it says."""
     return type(value) is str and least <= len(value.encode()) <= most and HIDDEN.search(value) is None
 
 
 def like(pattern: str) -> Rule:
     """A rule for text: the whole of it matches."""
-    found = re.compile(pattern)
-    return lambda value: type(value) is str and found.fullmatch(value) is not None
+    return lambda value: type(value) is str and re.fullmatch(pattern, value) is not None
 
 
-def many(size: int) -> Rule:
+def sized(size: int) -> Rule:
     """A rule for bytes: so many."""
     return lambda value: type(value) is bytes and len(value) == size
 
@@ -237,12 +231,22 @@ def between(least: int, most: int) -> Rule:
     return lambda value: type(value) is int and least <= value <= most
 
 
-def ascending(rule: Rule, most: int) -> Rule:
-    """A rule for arrays: at most so many items, each by `rule`, strictly ascending."""
+def is_ascending(values: list[Any]) -> bool:
+    """Strictly: nothing stands there twice."""
+    return all(one < other for one, other in pairwise(values))
+
+
+def many(rule: Rule, most: int, *, ascending: bool = True) -> Rule:
+    """A rule for arrays: at most so many items, each by `rule`, strictly ascending unless it is said otherwise."""
     return lambda value: (
         type(value) is list and len(value) <= most and all(map(rule, value))
-        and all(one < other for one, other in pairwise(value))
+        and (not ascending or is_ascending(value))
     )  # fmt: skip
+
+
+def anything(_: Any) -> bool:
+    """A rule that all values follow."""
+    return True
 
 
 def fits(value: Any, shape: dict[str, Rule]) -> bool:
@@ -251,58 +255,66 @@ def fits(value: Any, shape: dict[str, Rule]) -> bool:
 
 
 def is_cutoff(seq: Any, entry_id: Any) -> bool:
-    """Whether seq and id name a last entry that counts; 0 and nil: none does."""
-    return (seq == 0 and type(seq) is int) if entry_id is None else is_number(seq) and is_id(entry_id)
+    """Whether these are the seq and id of a last entry that counts; 0 and nil: none does."""
+    return between(0, 0)(seq) if entry_id is None else is_number(seq) and is_id(entry_id)
 
 
-def are_cutoffs(value: Any) -> bool:
-    """An array of [key, seq, id], ascending by key."""
-    if type(value) is not list or not all(type(row) is list and len(row) == 3 for row in value):
-        return False
-    return all(is_cutoff(*row[1:]) for row in value) and ascending(is_id, 4096)([row[0] for row in value])
+def is_row(value: Any) -> bool:
+    """[key, seq, id]: a cutoff of that key."""
+    return type(value) is list and len(value) == 3 and is_id(value[0]) and is_cutoff(*value[1:])
 
 
-is_id, is_number, is_code = many(32), between(0, NUMBER_MAX), like("[a-z0-9-]{1,24}")
+is_id, is_number, is_code = sized(32), between(0, NUMBER_MAX), like("[a-z0-9-]{1,24}")
 is_word = like("[a-z][a-z0-9_]{0,23}")
-anything: Rule = lambda value: True  # noqa: E731
-AGENCY = {"key": is_id, "name": is_code, "title": is_text}
-CHARTER = {
-    "agencies": lambda value: type(value) is list and 1 <= len(value) <= 64 and all(fits(one, AGENCY) for one in value),
-    "founded_ms": is_number, "network": is_text, "nonce": many(16), "threshold": between(1, 64),
-    "version": between(1, 1),
+AGENCY: dict[str, Rule] = {"key": is_id, "name": is_code, "title": is_text}
+CHARTER: dict[str, Rule] = {
+    "agencies": many(lambda one: fits(one, AGENCY), 64, ascending=False), "founded_ms": is_number, "network": is_text,
+    "nonce": sized(16), "threshold": between(1, 64), "version": between(1, 1),
 }  # fmt: skip
-CHANGES = {
-    "admit": lambda value: fits(value, AGENCY),
-    "rekey": lambda value: fits(value, {"id": anything, "key": is_id, "name": is_code, "seq": anything})
-    and is_cutoff(value["seq"], value["id"]),
-    "remove": lambda value: fits(value, {"cutoffs": are_cutoffs, "name": is_code}),
+CHANGES: dict[str, Rule] = {
+    "admit": lambda terms: fits(terms, AGENCY),
+    "rekey": lambda terms: fits(terms, {"id": anything, "key": is_id, "name": is_code, "seq": anything})
+    and is_cutoff(terms["seq"], terms["id"]),
+    "remove": lambda terms: fits(terms, {"cutoffs": many(is_row, 4096, ascending=False), "name": is_code})
+    and is_ascending([row[0] for row in terms["cutoffs"]]),
     "threshold": between(1, 64),
 }
 ACTS: dict[str, dict[str, Rule]] = {
     "certify": {
-        "agency": is_code, "consent": lambda value: value is None or many(64)(value), "name": is_text,
-        "rank": like("admin|node|officer"), "roles": ascending(like("admin|auditor|coordinator|officer"), 8),
+        "agency": is_code, "consent": lambda value: value is None or sized(64)(value), "name": is_text,
+        "rank": like("admin|node|officer"), "roles": many(like("admin|auditor|coordinator|officer"), 8),
         "subject": is_id, "unit": lambda value: value == "" or is_code(value),
     },
-    "unit": {"regions": ascending(like("[A-Z]{2}-[A-Z0-9]{1,3}"), 64), "title": is_text, "unit": is_code},
+    "unit": {"regions": many(like("[A-Z]{2}-[A-Z0-9]{1,3}"), 64), "title": is_text, "unit": is_code},
     "revoke": {"id": anything, "reason": lambda value: is_text(value, 0, 2000), "seq": anything, "subject": is_id},
-    "propose": {
-        "change": lambda value: type(value) is dict and len(value) == 1
-        and all(name in CHANGES and CHANGES[name](change) for name, change in value.items())
-    },
+    "propose": {"change": lambda value: type(value) is dict and len(value) == 1 and is_change(*value.items())},
     "approve": {"proposal": is_id},
 }  # fmt: skip
-CHECKPOINT = {
+RECORD: dict[str, Rule] = {"fields": lambda value: type(value) is dict, "type": is_word}
+STEP: dict[str, Rule] = {"fields": RECORD["fields"], "record": is_id, "step": is_word}
+CHECKPOINT: dict[str, Rule] = {
     "entries": is_number, "full": lambda value: type(value) is bool, "heads": lambda value: type(value) is bytes,
-    "logs": is_number, "note": many(64), "rest": between(0, 0), "root": is_id,
+    "logs": is_number, "note": sized(64), "rest": between(0, 0), "root": is_id,
 }  # fmt: skip
+
+
+def is_change(change: tuple[str, Any]) -> bool:
+    """Whether the council can be asked for it."""
+    return change[0] in CHANGES and CHANGES[change[0]](change[1])
+
+
+def is_act(value: Any) -> bool:
+    """Whether it is one of the acts of 4.3."""
+    shape = ACTS.get(str(value.get("act"))) if type(value) is dict else None
+    if shape is None or not fits(value, {"act": like("[a-z]+"), **shape}):
+        return False
+    return value["act"] != "revoke" or is_cutoff(value["seq"], value["id"])
 
 
 # -- the charter (SPEC.md 4.1) ------------------------------------------------------------------------
 
 
-@dataclass
-class Charter:
+class Charter(NamedTuple):
     """Who founded the network."""
 
     network: bytes
@@ -321,27 +333,22 @@ def read_charter(raw: bytes) -> Charter:
         raise Refused("charter") from None
     need(fits(value, {"charter": lambda one: fits(one, CHARTER), "signatures": anything}), "charter")
     charter, signatures = value["charter"], value["signatures"]
-    roots = {agency["name"]: agency["key"] for agency in charter["agencies"]}
     names = [agency["name"] for agency in charter["agencies"]]
-    need(ascending(is_code, 64)(names) and len(set(roots.values())) == len(names), "charter")
-    need(charter["threshold"] <= len(names), "charter")
-    need(fits(signatures, dict.fromkeys(names, many(64))), "charter")
-    # The charter's bytes stand in the file as they were hashed: after the map's head and the name of the first field.
-    reader = Reader(raw[len(first) :])
-    start = 1 + len(b"\xa7charter")
-    reader.at = start
+    roots = {agency["name"]: agency["key"] for agency in charter["agencies"]}
+    need(is_ascending(names) and len(set(roots.values())) == len(names) >= charter["threshold"], "charter")
+    need(fits(signatures, dict.fromkeys(names, sized(64))), "charter")
+    reader = Reader(raw)  # the very bytes of the charter: they follow the head of the map and the field's name
+    reader.at = start = len(first + b"\x82\xa7charter")
     reader.value()
-    text = reader.raw[start : reader.at]
-    for name, key in roots.items():
-        need(signed(key, signatures[name], b"hamkor/charter/1\x00" + text), "charter")
+    text = raw[start : reader.at]
+    need(all(signed(roots[name], signatures[name], b"hamkor/charter/1\0" + text) for name in names), "charter")
     return Charter(hashed(text), charter["network"], charter["threshold"], roots)
 
 
-# -- the file (SPEC.md 8.6, checks 1 and 2) -----------------------------------------------------------
+# -- the file (SPEC.md 8.6, check 1) ------------------------------------------------------------------
 
 
-@dataclass
-class Header:
+class Header(NamedTuple):
     """What an author signed, as far as a proof asks for it (SPEC.md 3.1)."""
 
     key: bytes
@@ -366,8 +373,7 @@ class Item:
     header: Header = field(init=False)  # from check 4 on
 
 
-@dataclass
-class Path:
+class Path(NamedTuple):
     """From an entry to the root of a log, and from there to the root of the ledger."""
 
     entry: int
@@ -377,8 +383,7 @@ class Path:
     in_ledger: list[bytes]
 
 
-@dataclass
-class Proof:
+class Proof(NamedTuple):
     """The payload."""
 
     acts: list[Item]
@@ -387,6 +392,7 @@ class Proof:
     network: bytes
     page: bytes
     record: bytes
+    version: int
 
     def items(self) -> list[Item]:
         """All signed entries, in the order in which they are checked."""
@@ -399,80 +405,71 @@ def read_file(raw: bytes) -> tuple[Proof, bytes]:
     stop = raw.find(END, start)
     if len(raw) > FILE_BYTES_MAX or raw.count(BEGIN) != 1 or stop < 0:
         raise Malformed
-    content = raw[start:stop]
     try:
         raw.decode()
-        payload = b64decode(content.replace(b"\n", b""), validate=True)
+        payload = b64decode(raw[start:stop].replace(b"\n", b""), validate=True)
     except ValueError:
         raise Malformed from None
     again = b64encode(payload)
-    if content != b"".join(again[at : at + 76] + b"\n" for at in range(0, len(again), 76)):
+    if raw[start:stop] != b"".join(again[at : at + 76] + b"\n" for at in range(0, len(again), 76)):
         raise Malformed  # lines of another length, no padding, or bits that say nothing
     return read_payload(Reader(payload)), hashed(raw[:start], raw[stop:])
 
 
 def read_payload(reader: Reader) -> Proof:
     """All that the payload holds; the names in its map are in ascending order."""
-
-    def name(expected: str) -> None:
-        if reader.text(reader.one("text", 1, 24)) != expected:
+    parts: dict[str, Callable[[], Any]] = {
+        "acts": lambda: [read_item(reader) for _ in reader.items(0, 4096)],
+        "attestations": lambda: [read_attestation(reader) for _ in reader.items(0, 256)],
+        "entries": lambda: [read_item(reader) for _ in reader.items(1, 4096)],
+        "network": lambda: reader.bytes_of(32),
+        "page": lambda: reader.bytes_of(32),
+        "record": lambda: reader.bytes_of(32),
+        "version": lambda: reader.one("integer", 1, 1),
+    }
+    found: dict[str, Any] = {}
+    reader.one("map", len(parts), len(parts))
+    for name, part in parts.items():
+        if reader.text_of(reader.one("text")) != name:
             raise Malformed
-
-    reader.one("map", 7, 7)
-    name("acts")
-    acts = [read_item(reader) for _ in reader.items(0, 4096)]
-    name("attestations")
-    attestations = [read_attestation(reader) for _ in reader.items(0, 256)]
-    name("entries")
-    entries = [read_item(reader) for _ in reader.items(1, 4096)]
-    name("network")
-    network = reader.bytes_of(32)
-    name("page")
-    page = reader.bytes_of(32)
-    name("record")
-    record = reader.bytes_of(32)
-    name("version")
-    reader.one("integer", 1, 1)
+        found[name] = part()
     reader.end()
-    if any(one.id >= other.id for one, other in pairwise(entries[1:])):
+    proof = Proof(**found)
+    if any(path.entry >= len(proof.entries) for _, paths in proof.attestations for path in paths):
         raise Malformed
-    if any(path.entry >= len(entries) for _, paths in attestations for path in paths):
+    if not is_ascending([step.id for step in proof.entries[1:]]):
         raise Malformed
-    return Proof(acts, attestations, entries, network, page, record)
+    return proof
 
 
 def read_item(reader: Reader) -> Item:
-    """[header, signature, body, rest]."""
+    """[header, signature, body, [[header, signature], ...]]."""
     reader.items(4, 4)
-    raw, signature = reader.take(reader.one("bytes", 0, FILE_BYTES_MAX)), reader.bytes_of(64)
-    body = None if reader.nil() else reader.take(reader.one("bytes", 0, FILE_BYTES_MAX))
-    rest = [read_pair(reader) for _ in reader.items(0, 127)]
-    return Item(raw, signature, body, rest, hashed(b"\x00", raw, signature))
-
-
-def read_pair(reader: Reader) -> tuple[bytes, bytes]:
-    """[header, signature]."""
-    reader.items(2, 2)
-    return reader.take(reader.one("bytes", 0, FILE_BYTES_MAX)), reader.bytes_of(64)
+    raw, signature = reader.bytes_of(), reader.bytes_of(64)
+    body = None if reader.nil() else reader.bytes_of()
+    rest = []
+    for _ in reader.items(0, 127):
+        reader.items(2, 2)
+        rest.append((reader.bytes_of(), reader.bytes_of(64)))
+    return Item(raw, signature, body, rest, hashed(b"\0", raw, signature))
 
 
 def read_attestation(reader: Reader) -> tuple[Item, list[Path]]:
-    """[item, [path, ...]]."""
+    """[item, [[entry, size, [hash, ...], leaf, [hash, ...]], ...]]."""
     reader.items(2, 2)
-    item = read_item(reader)
-    paths = [read_path(reader) for _ in reader.items(1, 4096)]
-    if any(one.entry >= other.entry for one, other in pairwise(paths)):
+    item, paths = read_item(reader), []
+    for _ in reader.items(1, 4096):
+        reader.items(5, 5)
+        entry, size, in_log = reader.number(), reader.number(), read_hashes(reader)
+        paths.append(Path(entry, size, in_log, reader.number(), read_hashes(reader)))
+    if not is_ascending([path.entry for path in paths]):
         raise Malformed
     return item, paths
 
 
-def read_path(reader: Reader) -> Path:
-    """[entry, size, [hash, ...], leaf, [hash, ...]]."""
-    reader.items(5, 5)
-    entry, size = reader.number(), reader.number()
-    in_log = [reader.bytes_of(32) for _ in reader.items(0, 64)]
-    leaf = reader.number()
-    return Path(entry, size, in_log, leaf, [reader.bytes_of(32) for _ in reader.items(0, 64)])
+def read_hashes(reader: Reader) -> list[bytes]:
+    """[hash, ...]."""
+    return [reader.bytes_of(32) for _ in reader.items(0, 64)]
 
 
 # -- entries (SPEC.md 3; checks 4 and 5) --------------------------------------------------------------
@@ -480,20 +477,18 @@ def read_path(reader: Reader) -> Path:
 
 def read_header(raw: bytes) -> Header:
     """A header, by the rules of 3.1. Raises Malformed."""
-    if len(raw) > 2048:
-        raise Malformed
     reader = Reader(raw)
     reader.items(10, 10)
     reader.one("integer", 1, 1)
     key, seq = reader.bytes_of(32), reader.number()
     prev = None if reader.nil() else reader.bytes_of(32)
     refs = [reader.bytes_of(32) for _ in reader.items(0, 32)]
-    kind = reader.text(reader.one("text", 1, 24))
+    kind = reader.text_of(reader.one("text"))
     if not reader.nil():
         reader.bytes_of(32)  # a compartment
     header = Header(key, seq, prev, refs, kind, reader.number(BODY_BYTES_MAX), reader.bytes_of(32), reader.number())
     reader.end()
-    if (prev is None) != (seq == 0) or not is_code(kind) or not ascending(is_id, 32)(refs):
+    if len(raw) > HEADER_BYTES_MAX or (prev is None) != (seq == 0) or not is_code(kind) or not is_ascending(refs):
         raise Malformed
     return header
 
@@ -503,29 +498,29 @@ def check_item(item: Item) -> None:
     header = item.header = read_header(item.raw)
     if item.body is not None and (len(item.body), hashed(item.body)) != (header.body_size, header.body_hash):
         raise Malformed
-    seq, before = header.seq, item.id
-    for raw, signature in item.rest:
-        after, seq = read_header(raw), seq + 1
+    before = item.id
+    for seq, (raw, signature) in enumerate(item.rest, header.seq + 1):
+        after = read_header(raw)
         if (after.key, after.seq, after.prev) != (header.key, seq, before):
             raise Malformed
-        before = hashed(b"\x00", raw, signature)
+        before = hashed(b"\0", raw, signature)
 
 
 def is_signed(item: Item, network: bytes) -> bool:
     """Check 5: the last of the headers after it is signed, or itself where there are none."""
     raw, signature = item.rest[-1] if item.rest else (item.raw, item.signature)
-    return signed(item.header.key, signature, b"hamkor/entry/1\x00" + network + raw)
+    return signed(item.header.key, signature, b"hamkor/entry/1\0" + network + raw)
 
 
-def body_of(item: Item) -> dict[str, Any] | None:
-    """The map in an entry's body; None where there is none, or it cannot be read."""
-    if item.body is None:
-        return None
+def body_of(item: Item, shape: dict[str, Rule] | None = None) -> dict[str, Any]:
+    """The map in an entry's body; empty where it is not there or cannot be read, or has not what `shape` asks for."""
     try:
-        found = decode(item.body)
+        found = decode(item.body or b"")
     except Malformed:
-        return None
-    return found if type(found) is dict else None
+        return {}
+    if type(found) is not dict or not fits({name: found[name] for name in shape or {} if name in found}, shape or {}):
+        return {}
+    return found
 
 
 # -- who may (SPEC.md 8.6, acts in a proof; checks 6 and 7) -------------------------------------------
@@ -535,7 +530,8 @@ def body_of(item: Item) -> dict[str, Any] | None:
 class Proposal:
     """A change put to the council, and which agencies said yes."""
 
-    change: dict[str, Any]
+    what: str
+    terms: Any
     yes: set[str] = field(default_factory=set)
     passed: bool = False
 
@@ -548,115 +544,98 @@ class Authority:
         self.members = dict(charter.roots)  # the root key of each agency that is a member now
         self.roots = {key: name for name, key in charter.roots.items()}  # every key that ever was one
         self.certified: dict[bytes, dict[str, Any]] = {}  # the certificate of each key
-        self.cutoffs: dict[bytes, tuple[int, bytes | None]] = {}  # the last entry that counts, of keys that have ended
+        self.cutoffs: dict[bytes, Cutoff] = {}  # of keys that have ended
         self.proposals: dict[bytes, Proposal] = {}
         self.read: set[bytes] = set()
 
     def take(self, item: Item) -> None:
         """Check 6: read the next act, and give it its effect. Raises Refused."""
-        act = body_of(item) or {}
-        shape = ACTS.get(act["act"]) if type(act.get("act")) is str else None
-        need(item.header.kind == "act" and shape is not None and item.id not in self.read, "act")
-        assert shape is not None
-        need(fits(act, {"act": anything, **shape}), "act")
+        act, key = body_of(item), item.header.key
+        need(item.header.kind == "act" and is_act(act) and item.id not in self.read, "act")
         self.read.add(item.id)
-        getattr(self, "_" + act["act"])(item.header.key, item.id, act)
-
-    def _certify(self, key: bytes, _: bytes, act: dict[str, Any]) -> None:
-        need(self._speaks(key, act["agency"], act["rank"]), "act")
-        need(act["subject"] not in self.certified and act["subject"] not in self.roots, "act")
-        self.certified[act["subject"]] = act
-
-    def _unit(self, key: bytes, _: bytes, act: dict[str, Any]) -> None:
-        need(any(self._speaks(key, agency, "officer") for agency in self.members), "act")
-
-    def _revoke(self, key: bytes, _: bytes, act: dict[str, Any]) -> None:
-        subject = self.certified.get(act["subject"])
-        need(subject is not None and is_cutoff(act["seq"], act["id"]), "act")
-        assert subject is not None
-        need(self._speaks(key, subject["agency"], subject["rank"]), "act")
-        self._cut(act["subject"], (act["seq"], act["id"]))
-
-    def _propose(self, key: bytes, entry_id: bytes, act: dict[str, Any]) -> None:
-        self.proposals[entry_id] = Proposal(act["change"])
-        self._say_yes(key, self.proposals[entry_id])
-
-    def _approve(self, key: bytes, _: bytes, act: dict[str, Any]) -> None:
-        need(act["proposal"] in self.proposals, "act")
-        self._say_yes(key, self.proposals[act["proposal"]])
+        subject = act.get("subject", b"")
+        match act["act"]:
+            case "certify":
+                need(self._speaks(key, act["agency"], act["rank"]), "act")
+                need(subject not in self.certified and subject not in self.roots, "act")
+                self.certified[subject] = act
+            case "unit":
+                need(any(self._speaks(key, agency, "officer") for agency in self.members), "act")
+            case "revoke":
+                need(subject in self.certified, "act")
+                need(self._speaks(key, self.certified[subject]["agency"], self.certified[subject]["rank"]), "act")
+                self._cut(subject, (act["seq"], act["id"]))
+            case "propose":
+                ((what, terms),) = act["change"].items()
+                self.proposals[item.id] = Proposal(what, terms)
+                self._say_yes(key, self.proposals[item.id])
+            case _:  # approve
+                need(act["proposal"] in self.proposals, "act")
+                self._say_yes(key, self.proposals[act["proposal"]])
 
     def _speaks(self, key: bytes, agency: str, rank: str) -> bool:
         """Whether the key may certify or revoke keys of that rank for that agency."""
-        admin = self.certified.get(key, {"agency": "", "rank": ""})
-        by_admin = rank in ("node", "officer") and (admin["agency"], admin["rank"]) == (agency, "admin")
+        own = self.certified.get(key, {})
+        by_admin = rank != "admin" and (own.get("agency"), own.get("rank")) == (agency, "admin")
         return agency in self.members and (self.members[agency] == key or by_admin)
 
     def _say_yes(self, key: bytes, proposal: Proposal) -> None:
-        name = self.roots.get(key, "")
+        name, terms = self.roots.get(key, ""), proposal.terms
         need(self.members.get(name) == key, "act")
         proposal.yes.add(name)
-        ((what, terms),) = proposal.change.items()
-        concerned = terms["name"] if what in ("rekey", "remove") else None
+        concerned = terms["name"] if proposal.what in ("rekey", "remove") else None
         voices = [agency for agency in proposal.yes if agency in self.members and agency != concerned]
-        if not proposal.passed and len(voices) >= self.threshold and self._can_be_done(what, terms):
+        if not proposal.passed and len(voices) >= self.threshold and self._can_be_done(proposal.what, terms):
             proposal.passed = True
-            self._do(what, terms)
+            self._do(proposal.what, terms)
 
     def _can_be_done(self, what: str, terms: Any) -> bool:
-        match what:
-            case "admit":
-                free = terms["name"] not in self.members and terms["key"] not in self.roots
-                return free and len(self.members) < 64
-            case "rekey":
-                return terms["name"] in self.members and terms["key"] not in self.roots
-            case "remove":
-                return terms["name"] in self.members and len(self.members) > self.threshold
-            case _:
-                return bool(terms <= len(self.members))
+        """SPEC.md 4.4.1, the table of changes."""
+        count = len(self.members)
+        if what == "threshold":
+            return bool(terms <= count)
+        member = terms["name"] in self.members
+        if what == "remove":
+            return member and count > self.threshold
+        return terms["key"] not in self.roots and (member if what == "rekey" else not member and count < 64)
 
     def _do(self, what: str, terms: Any) -> None:
         if what == "threshold":
             self.threshold = terms
-            return
-        name = terms["name"]
         if what == "rekey":
-            self._cut(self.members[name], (terms["seq"], terms["id"]))
+            self._cut(self.members[terms["name"]], (terms["seq"], terms["id"]))
         if what == "remove":
-            listed = {key: (seq, entry_id) for key, seq, entry_id in terms["cutoffs"]}
-            root = self.members.pop(name)
-            self._cut(root, listed.get(root, NONE))
-            for key in [key for key, certificate in self.certified.items() if certificate["agency"] == name]:
-                self._cut(key, listed.get(key, NONE))
-        else:
-            self.members[name] = terms["key"]
-            self.roots[terms["key"]] = name
+            kept = {key: (seq, entry_id) for key, seq, entry_id in terms["cutoffs"]}
+            of_it = [key for key, act in self.certified.items() if act["agency"] == terms["name"]]
+            for key in (self.members.pop(terms["name"]), *of_it):
+                self._cut(key, kept.get(key, (0, None)))
+        if what in ("admit", "rekey"):
+            self.members[terms["name"]] = terms["key"]
+            self.roots[terms["key"]] = terms["name"]
 
-    def _cut(self, key: bytes, cutoff: tuple[int, bytes | None]) -> None:
+    def _cut(self, key: bytes, cutoff: Cutoff) -> None:
         """Of several cutoffs of a key the lowest counts (SPEC.md 4.4.3)."""
-        self.cutoffs[key] = min(
-            cutoff, self.cutoffs.get(key, cutoff), key=lambda one: (one[1] is not None, one[0], one[1] or b"")
-        )
+        both = cutoff, self.cutoffs.get(key, cutoff)
+        self.cutoffs[key] = min(both, key=lambda one: (one[1] is not None, one[0], one[1] or b""))
 
-    def counts(self, header: Header, entry_id: bytes) -> bool:
-        """Check 7: whether the entry lies at or before the cutoff of its log."""
-        if header.key not in self.cutoffs:
+    def counts(self, item: Item) -> bool:
+        """Whether the entry does not lie after the cutoff of its log."""
+        if item.header.key not in self.cutoffs:
             return True
-        seq, last = self.cutoffs[header.key]
-        return last is not None and (header.seq < seq or (header.seq == seq and entry_id == last))
+        (seq, last), here = self.cutoffs[item.header.key], item.header.seq
+        return last is not None and (here < seq or (here == seq and item.id == last))
 
     def agency(self, key: bytes) -> str | None:
         """The agency that a key is or was of."""
-        if key in self.roots:
-            return self.roots[key]
-        return str(self.certified[key]["agency"]) if key in self.certified else None
+        return self.roots.get(key) or self.certified.get(key, {}).get("agency")
 
 
 def check_standing(proof: Proof, authority: Authority) -> None:
     """Check 7."""
-    need(all(authority.counts(item.header, item.id) for item in proof.items()), "standing")
-    need(all(authority.agency(entry.header.key) is not None for entry in proof.entries), "standing")
-    for item, _ in proof.attestations:
-        need(authority.certified.get(item.header.key, {}).get("rank") == "node", "standing")
+    need(all(authority.counts(item) for item in proof.items()), "standing")
+    need(all(authority.agency(entry.header.key) for entry in proof.entries), "standing")
+    nodes = [authority.certified.get(item.header.key, {}) for item, _ in proof.attestations]
+    need(all(certificate.get("rank") == "node" for certificate in nodes), "standing")
 
 
 # -- what is attested (checks 8 to 10) ----------------------------------------------------------------
@@ -665,29 +644,21 @@ def check_standing(proof: Proof, authority: Authority) -> None:
 def check_record(proof: Proof) -> None:
     """Check 8: the creation, and steps on that record."""
     first, *steps = proof.entries
-    body = body_of(first) or {}
-    need(first.id == proof.record and first.header.kind == "record", "record")
-    need(type(body.get("fields")) is dict and is_word(body.get("type")), "record")
+    need(first.id == proof.record and first.header.kind == "record" and body_of(first, RECORD), "record")
     for step in steps:
         need(step.header.kind == "step" and proof.record in step.header.refs, "record")
-        if step.body is not None:
-            body = body_of(step) or {}
-            need(type(body.get("fields")) is dict and is_word(body.get("step")), "record")
-            need(body.get("record") == proof.record, "record")
+        need(step.body is None or body_of(step, STEP).get("record") == proof.record, "record")
 
 
 def read_checkpoint(item: Item, network: bytes) -> dict[str, Any]:
     """Check 9: the body of a checkpoint whose note holds (SPEC.md 7.1). Raises Refused."""
     body = body_of(item)
     need(item.header.kind == "checkpoint" and fits(body, CHECKPOINT), "checkpoint")
-    assert body is not None
-    heads = body["heads"]
-    need(len(heads) % HEAD_BYTES == 0 and len(heads) <= 3600 * HEAD_BYTES, "checkpoint")
-    rows = [heads[at : at + HEAD_BYTES] for at in range(0, len(heads), HEAD_BYTES)]
-    need(all(one[:32] < other[:32] for one, other in pairwise(rows)), "checkpoint")
-    for row in rows:
-        size = int.from_bytes(row[32:40], "big")
-        need(size <= NUMBER_MAX and (size == 0) == (row[40:] == bytes(32)), "checkpoint")
+    heads = [body["heads"][at : at + 72] for at in range(0, len(body["heads"]), 72)]  # key, u64 size, id
+    need(len(heads) <= 3600 and is_ascending([head[:32] for head in heads]), "checkpoint")
+    for head in heads:
+        size = int.from_bytes(head[32:40], "big")
+        need(len(head) == 72 and size <= NUMBER_MAX and (size == 0) == (head[40:] == bytes(32)), "checkpoint")
     root = b64encode(body["root"]).decode()
     note = f"hamkor/{network.hex()}\n{body['logs']}\n{root}\nentries {body['entries']}\n"
     need(signed(item.header.key, body["note"], note.encode()), "checkpoint")
@@ -714,26 +685,27 @@ def root_over(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes | 
 
 def is_attested(entry: Item, path: Path, checkpoint: dict[str, Any]) -> bool:
     """Check 10: the path leads from the entry, through the root of its log, to the root of the ledger."""
-    header = entry.header
-    log = root_over(entry.id, header.seq, path.size, path.in_log)
+    log = root_over(entry.id, entry.header.seq, path.size, path.in_log)
     if log is None:
         return False
-    leaf = hashed(b"\x00", header.key, path.size.to_bytes(8, "big"), log)
+    leaf = hashed(b"\0", entry.header.key, path.size.to_bytes(8, "big"), log)
     return bool(root_over(leaf, path.leaf, checkpoint["logs"], path.in_ledger) == checkpoint["root"])
 
 
 # -- the verdict --------------------------------------------------------------------------------------
 
 
-@dataclass
-class Shown:
+class Shown(NamedTuple):
     """What a proof shows that is not refused."""
 
     charter: Charter
     proof: Proof
     authority: Authority
-    agencies: list[dict[str, int]]  # of each entry, who attests it: agency, and the earliest time it claims
-    proven: bool
+    attested: list[dict[str, int]]  # of each entry: the agencies that attest it, and the earliest time each claims
+
+    def proven(self) -> bool:
+        """Whether enough agencies attest the creation of the record."""
+        return len(self.attested[0]) >= self.authority.threshold
 
 
 def examine(raw: bytes, charter_raw: bytes) -> Shown:
@@ -757,31 +729,29 @@ def examine(raw: bytes, charter_raw: bytes) -> Shown:
     check_standing(proof, authority)  # 7
     check_record(proof)  # 8
     checkpoints = [read_checkpoint(item, charter.network) for item, _ in proof.attestations]  # 9
-    agencies: list[dict[str, int]] = [{} for _ in proof.entries]
+    attested: list[dict[str, int]] = [{} for _ in proof.entries]
     for (item, paths), checkpoint in zip(proof.attestations, checkpoints, strict=True):  # 10
         name, time_ms = authority.certified[item.header.key]["agency"], item.header.time_ms
         for path in paths:
             need(is_attested(proof.entries[path.entry], path, checkpoint), "path")
             if name in authority.members:
-                attested = agencies[path.entry]
-                attested[name] = min(time_ms, attested.get(name, time_ms))
-    return Shown(charter, proof, authority, agencies, len(agencies[0]) >= authority.threshold)
+                attested[path.entry][name] = min(time_ms, attested[path.entry].get(name, time_ms))
+    return Shown(charter, proof, authority, attested)
 
 
 def check(proof: bytes, charter: bytes) -> dict[str, Any]:
     """The verdict on a proof file, given a charter file, as the line of JSON has it. Raises nothing."""
     try:
-        shown = examine(proof, charter)
+        return as_json(examine(proof, charter))
     except Refused as refused:
         return {"verdict": "refused", "reason": str(refused)}
-    return as_json(shown)
 
 
 def as_json(shown: Shown) -> dict[str, Any]:
     """What is shown, for a program."""
     return {
-        "verdict": "proven" if shown.proven else "unproven",
-        "reason": None if shown.proven else "threshold",
+        "verdict": "proven" if shown.proven() else "unproven",
+        "reason": None if shown.proven() else "threshold",
         "network": shown.charter.network.hex(),
         "record": shown.proof.record.hex(),
         "threshold": shown.authority.threshold,
@@ -790,33 +760,34 @@ def as_json(shown: Shown) -> dict[str, Any]:
                 "id": entry.id.hex(), "author": entry.header.key.hex(),
                 "agency": shown.authority.agency(entry.header.key), "agencies": sorted(attested),
             }
-            for entry, attested in zip(shown.proof.entries, shown.agencies, strict=True)
+            for entry, attested in zip(shown.proof.entries, shown.attested, strict=True)
         ],
     }  # fmt: skip
 
 
 def as_text(shown: Shown) -> str:
     """What is shown, for a person."""
-    most, named = shown.authority.threshold, f"{shown.charter.name}, network id {shown.charter.network.hex()}"
-    word, than = ("PROVEN", "at least") if shown.proven else ("UNPROVEN", "fewer than")
-    lines = [f"{word}: nodes of {than} {most} agencies attest record {shown.proof.record.hex()}", f"in {named}", ""]
-    for entry, attested in zip(shown.proof.entries, shown.agencies, strict=True):
-        key, body = entry.header.key, body_of(entry)
-        who = shown.authority.certified.get(key, {"name": "the root key", "rank": "agency"})
-        if body is None:
-            said = "its content is withheld: only its hash is shown"
-        else:
-            said = json.dumps(body["fields"], ensure_ascii=False, default=lambda value: value.hex())
+    word, than = ("PROVEN", "at least") if shown.proven() else ("UNPROVEN", "fewer than")
+    lines = [
+        f"{word}: nodes of {than} {shown.authority.threshold} agencies attest record {shown.proof.record.hex()}",
+        f"network {shown.charter.name}, id {shown.charter.network.hex()}",
+    ]
+    for entry, attested in zip(shown.proof.entries, shown.attested, strict=True):
+        header, body = entry.header, body_of(entry)
+        who = shown.authority.certified.get(header.key, {"name": "the root key", "rank": "agency"})
+        says = json.dumps(body["fields"], ensure_ascii=False, default=bytes.hex) if body else "(withheld)"
         lines += [
-            f"{entry.header.kind} {(body or {}).get('type') or (body or {}).get('step') or ''} {entry.id.hex()}",
-            f"  by {who['name']} ({who['rank']}) of {shown.authority.agency(key)}, key {key.hex()}",
-            f"  who dates it {moment(entry.header.time_ms)}",
-            f"  says {said}",
-            *(f"  attested by {name}, which dates that {moment(when)}" for name, when in sorted(attested.items())),
-            *([] if attested else ["  attested by nobody here"]),
+            "",
+            f"{header.kind} {body.get('type') or body.get('step') or ''} {entry.id.hex()}",
+            f"  says {says}",
+            f"  by {who['name']}, {who['rank']} of {shown.authority.agency(header.key)}, key {header.key.hex()}",
+            f"  dated {moment(header.time_ms)} by its author",
+            *(f"  attested by {name}, dated {moment(when)} by its node" for name, when in sorted(attested.items())),
+            *(() if attested else ("  attested by nobody in this proof",)),
         ]
-    lines += ["", "Not shown: whether there are later steps, revocations or other branches. An audit shows that."]
-    return "\n".join(plain(line) for line in lines)
+    lines += ["", "Not shown: whether there are later steps, revocations or other branches. An audit shows those."]
+    # What does not print is written out, so that it cannot play tricks on a terminal.
+    return "\n".join("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line) for line in lines)
 
 
 def moment(time_ms: int) -> str:
@@ -826,16 +797,11 @@ def moment(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def plain(text: str) -> str:
-    """The text with all that does not print written out, so that it cannot play tricks on a terminal."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
-
-
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit status."""
     options = [word for word in arguments if word.startswith("--")]
     paths = [word for word in arguments if not word.startswith("--")]
-    if len(paths) != 2 or not {*options} <= {"--json", "--text"} or len(options) > 1:
+    if len(paths) != 2 or options not in ([], ["--json"], ["--text"]):
         sys.stderr.write("usage: python verify_proof.py [--json | --text] PROOF CHARTER\n")
         return 2
     try:
@@ -849,8 +815,8 @@ def main(arguments: list[str]) -> int:
         found, status = {"verdict": "refused", "reason": reason}, 2 if reason in ("form", "charter") else 1
         text = f"REFUSED ({reason}): nothing in this file may be relied on"
     else:
-        found, status, text = as_json(shown), 0 if shown.proven else 1, as_text(shown)
-    for_person = "--text" in options or (not options and sys.stdout.isatty())
+        found, status, text = as_json(shown), 0 if shown.proven() else 1, as_text(shown)
+    for_person = options == ["--text"] or (not options and sys.stdout.isatty())
     sys.stdout.write((text if for_person else json.dumps(found, sort_keys=True)) + "\n")
     return status
 

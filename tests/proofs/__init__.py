@@ -81,7 +81,7 @@ def damaged(world: World, random: Random, at: int) -> Case:
         reason, name, made = DAMAGES[at % len(DAMAGES)]
         draft = world.draft()
         found = made(draft, random)
-        if found:
+        if found is not None and found is not False:
             raw = draft.file() if found is True else found
             return Case(f"{reason}: {name}", raw, draft.charter, "refused", reason)
         at += 1
