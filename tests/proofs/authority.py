@@ -346,12 +346,12 @@ def author_a_stranger(draft: Draft, random: Random) -> bool:
 
 
 def _cut(draft: Draft, random: Random, items: list[Item], cutoff: Callable[[Row], tuple[int, bytes | None]]) -> bool:
-    """The agency revokes the key of one of the items, with a cutoff that depends on it."""
+    """The agency revokes the key of one of the items, with a cutoff that depends on it; no lower one was set before."""
     random.shuffle(items)
     for item in items:
         person = draft.world.person(item.row.key)
         root = draft.world.roots.get(person.agency)
-        if person.rank != "root" and root is not None:
+        if person.rank != "root" and root is not None and not person.ended:
             seq, last = cutoff(item.row)
             draft.act(root, Revoke(person.signer.public, seq, None if last is None else EntryId(last), "o‘g‘irlangan"))
             return True
