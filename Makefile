@@ -15,6 +15,7 @@ help:
 	@echo 'make check   lint, types and the quick tests'
 	@echo 'make sim     the simulator over SEEDS=2000 of NODES=12; ARGS="--minutes 60"'
 	@echo 'make fuzz    every decoder under atheris, five minutes in all; SECONDS=3600 each, TARGET=frame, JOBS=2'
+	@echo 'make agree   the three verifiers of proofs judge COUNT=10000 cases from SEED=1, valid and damaged'
 	@echo 'make soak    real nodes, kills, cuts and crimes; SECONDS=300, ARGS="--seed 7 --nodes 8 --no-netem"'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
@@ -58,6 +59,9 @@ $(FUZZ): $(READY) requirements-fuzz.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.lock
 	touch $@
 
+agree: venv
+	@$(BIN)/python -m tests.proofs --count $(or $(COUNT),10000) --seed $(or $(SEED),1) $(ARGS)
+
 soak: venv
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),300) $(ARGS)
 
@@ -76,4 +80,4 @@ lock:
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help venv demo test quick lint types check sim fuzz soak bench words lock clean
+.PHONY: help venv demo test quick lint types check sim fuzz agree soak bench words lock clean

@@ -17,6 +17,7 @@ FLOORS: dict[str, set[str]] = {  # the longest prefix that fits decides; the sta
     "protocol": {"protocol", "keys"},
     "protocol/codec.py": {"protocol", "keys", "msgpack"},
     "protocol/frame.py": {"protocol", "keys", "zstandard"},
+    "protocol/verify_proof.py": {"nacl"},
     "protocol/schema.py": {"protocol", "keys", "jsonschema", "referencing"},
     "ledger": BELOW_NODE,
     "ledger/lmdb_store.py": BELOW_NODE | {"lmdb"},
