@@ -88,17 +88,24 @@ def latest(reader: Reader, node: PublicKey, stop: int = SEQ_MAX) -> Stated | Non
     return found[-1] if found else None
 
 
-def stated(reader: Reader, node: PublicKey) -> Iterator[Stated]:
-    """A node's whole checkpoints that count, in order.
+def stated(reader: Reader, node: PublicKey, first: int = 0) -> Iterator[Stated]:
+    """A node's whole checkpoints that count, in order, from the last full one before seq `first` on, or that one.
 
     The state is that of the moment: it changes with the next one, so copy what is to last.
     """
     log = _log(reader, node)
-    if log is not None:
-        start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (0, log.size))
-        yield from _stated(
-            reader, log, (PLACE.unpack(at[-PLACE.size :])[1] for at, _ in reader.scan("kinds", start, end))
-        )
+    if log is None:
+        return
+    begin = 0
+    if first:
+        seqs = _since_full(reader, log, min(first + 1, log.size))
+        found = next(_stated(reader, log, seqs), None)
+        if found is not None and found.whole.full and found.seq == _first_end(reader, log, seqs):
+            begin = seqs[0]
+    start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (begin, max(begin, log.size)))
+    yield from _stated(
+        reader, log, (PLACE.unpack(at[-PLACE.size :])[1] for at, _ in reader.scan("kinds", start, end))
+    )
 
 
 def full_is_due(reader: Reader, node: PublicKey) -> bool:

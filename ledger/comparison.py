@@ -51,6 +51,12 @@ CREATE TABLE states (
   node BLOB NOT NULL, log BLOB NOT NULL, size INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (node, log)
 ) STRICT, WITHOUT ROWID;
 """
+_INSERT: Final = "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL)"
+_FORGET: Final = (
+    "DELETE FROM checkpoints WHERE node = ?",
+    "DELETE FROM attested WHERE node = ?",
+    "DELETE FROM states WHERE node = ?",
+)
 _PASS: Final = 256  # checkpoints taken, and verdicts given, in one pass: a view of the store is open meanwhile
 _LEAVES_MAX: Final = 100_000  # leaves of ledger roots that are remembered: about 30 MB
 
@@ -125,8 +131,8 @@ class Comparison:
         if gone:
             sql = "SELECT id, seen_ms FROM checkpoints WHERE node = ?"
             self._seen |= {bytes(known): seen for known, seen in db.execute(sql, (node,))}
-            for table in ("checkpoints", "attested", "states"):
-                db.execute(f"DELETE FROM {table} WHERE node = ?", (node,))
+            for forget in _FORGET:
+                db.execute(forget, (node,))
         _Taking(self, db, view, ledger, node, now_ms).take(reads)
         db.execute("COMMIT")
         return len(reads)
@@ -266,7 +272,7 @@ class _Taking:
     def _insert(self, read: _Read, said: tuple[int, int, bytes], fault: str) -> None:
         seen_ms = self._comparison.seen(read.id, self._now_ms)
         row = (self._node, read.seq, read.id, read.time_ms, *said, seen_ms, fault)
-        self._db.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL)", row)
+        self._db.execute(_INSERT, row)
 
 
 def log_of(view: Reader, key: PublicKey) -> LogState | None:

@@ -16,6 +16,8 @@ cannot be read is counted as malformed and found by nothing.
 | `named`   | id that a step names| the step's arrival: asked when that id comes after the step                 |
 | `authors` | author of an entry  | the agency and unit by which those entries were read                        |
 
+The tables of `ledger/comparison.py` are in the same file.
+
 A record's state is a function of the set of its entries that count (`ledger/document.py`). A step waits for its record
 and for nothing else; one that comes after steps that name it is applied together with those. When an entry stops
 counting, or counts again, or an author turns out to be of another agency, the records it touched are made again from
@@ -33,6 +35,7 @@ from typing import Final, NamedTuple, TypeAlias
 from keys.errors import FormatError, StorageError
 from keys.signing import PublicKey
 from ledger.authority import Authority
+from ledger.comparison import SCHEMA as COMPARISON_SCHEMA
 from ledger.document import LINK, Document, Operation
 from ledger.query import index_texts
 from ledger.search import STEPS_MAX, Search, created, operation, operation_of, state_of, step_operations, undisputed
@@ -42,7 +45,7 @@ from protocol.body import parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import EntryId
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 COUNTS: Final = "ok"  # the status of an entry that counts
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of bodies: what one step of `catch_up` holds in memory
 _CHUNK: Final = 256  # entries read at once: at most 64 MiB of bodies
@@ -203,7 +206,8 @@ class Projection(Search):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         with self.connection() as db:
             db.execute("PRAGMA journal_mode = WAL").fetchone()
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            tables = _SCHEMA + COMPARISON_SCHEMA
+            db.executescript(f"BEGIN IMMEDIATE; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         self._authority = None
 
     def _prepare(self) -> None:

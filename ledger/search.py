@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import cos, radians
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from keys.errors import FormatError, IndexDamagedError, StorageError
 from keys.signing import PublicKey
@@ -24,6 +24,7 @@ from protocol.codec import Value
 from protocol.entry import Entry, EntryId
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT_VTAB})
+Connection: TypeAlias = sqlite3.Connection  # so that others need not know what the index is kept in
 STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
 HISTORY_MAX: Final = 20_000  # steps of one record that are shown
 MATCHED_MAX: Final = 1000  # steps of one record, told for one query

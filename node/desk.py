@@ -32,7 +32,10 @@ from protocol.entry import Entry, entry_id
 from protocol.limits import SEQ_MAX
 
 LIMIT_MAX: Final = 1000
-_WRITERS: Final = {"record": ("officer",), "step": ("officer",), "act": ("agency", "admin"), "address": ("node",)}
+_WRITERS: Final = {
+    "record": ("officer",), "step": ("officer",), "act": ("agency", "admin"), "address": ("node",),
+    "checkpoint": ("node",), "alarm": ("node",),
+}  # fmt: skip
 
 Absent = Callable[[], list[Value]]
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from keys.errors import BusyError, HomeError
 from keys.keyfile import read_owner
+from ledger.comparison import Comparison
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.search import Search
 from ledger.storage import Storage
 from ledger.store import Ledger, load
+from node.clock import wall_ms
 from node.desk import Desk
 from node.heard import absent_nodes, load_heard
 from node.home import Home
@@ -23,6 +25,7 @@ class Direct:
         self.ledger = ledger
         self._storage = storage
         self._projection = projection
+        self._comparison = Comparison(projection)
         me = read_owner(home.key_path).public if home.key_path.exists() else None
         self._desk = Desk(ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)))
 
@@ -50,6 +53,8 @@ class Direct:
 
     def _catch_up(self) -> None:
         while self._projection.catch_up(self.ledger):
+            continue
+        while self._comparison.compare(self.ledger, wall_ms()):
             continue
 
     def close(self) -> None:

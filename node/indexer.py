@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from keys.errors import HamkorError, IndexDamagedError
+from ledger.comparison import Comparison
 from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.storage import Storage
 from ledger.store import load
+from node.clock import wall_ms
 from node.home import open_home
 
 _NICE: Final = 5
@@ -32,9 +34,10 @@ def main(path: Path) -> int:
     try:
         home = open_home(path)
         projection = Projection(home.search_path)
+        comparison = Comparison(projection)
         with closing(open_lmdb(home.store_path, readonly=True)) as storage:
             while os.read(sys.stdin.fileno(), 1 << 16):
-                while _step(projection, storage):
+                while _step(projection, comparison, storage):
                     _tell(".")
                 _tell(".")
     except BrokenPipeError:  # the node was killed: nobody is left to tell
@@ -46,10 +49,12 @@ def main(path: Path) -> int:
     return 0
 
 
-def _step(projection: Projection, storage: Storage) -> bool:
-    """One step; whether there may be more. A damaged index is built anew."""
+def _step(projection: Projection, comparison: Comparison, storage: Storage) -> bool:
+    """One step; whether there may be more. First the entries, then what checkpoints say. A damaged index is built anew.
+    """
     try:
-        return projection.catch_up(load(storage)) > 0  # loaded anew: authority may have changed
+        ledger = load(storage)  # anew: authority may have changed
+        return projection.catch_up(ledger) > 0 or comparison.compare(ledger, wall_ms())
     except IndexDamagedError:
         projection.start_again()
         return True
