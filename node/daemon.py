@@ -8,6 +8,7 @@ These tasks share one trio loop, and only `Driver.feed` touches the engine:
     control     requests          -> Submitted, BundleSubmitted, or an answer from the desk
     project     Notify outputs    -> a byte to the indexer, a process of its own
     receipts    new records       -> the node's own entries
+    checkpoints what counts now   -> the node's own entries; so do alarms about other nodes' checkpoints
     fetching    wanted chunks     -> get messages; what comes back is saved in a worker thread
 
 Stopping (SIGTERM, SIGINT): no new requests, the commit under way is finished, links are closed, exit 0.
@@ -38,7 +39,9 @@ from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.store import CommitResult, Ledger, load
 from ledger.workflow import names
+from node.attesting import Drafts, draft_alarms, draft_checkpoint, is_due, last_ms
 from node.boards import RECEIPTED, receipts_due
+from node.client import batch_size
 from node.clock import now, wall_ms
 from node.control import Request, SendItem, serve_control
 from node.desk import LIMIT_MAX, Desk, alone
@@ -82,6 +85,8 @@ _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
+_GATHER_S: Final = 2.0  # after a quiet time, before a checkpoint: what comes together is attested together
+_ALARM_S: Final = 1.0  # between alarms: a node that lies without end does not make this one write without end
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
 
 
@@ -114,6 +119,7 @@ class Driver:
         self._commits_in, self._commits_out = trio.open_memory_channel[Commit](1)
         self._timer_changed = trio.Event()
         self._arrived = trio.Event()
+        self._changed = trio.Event()  # what counts may have: by entries, or by a proof of a fork
         self._projected_more = trio.Event()
         self._indexer: trio.Process | None = None
         self._rebuild = False  # the index, before the next indexer starts
@@ -253,6 +259,8 @@ class Driver:
                 self.feed(Committed(commit.batch, result))
                 self._authority_checked()
                 self._note_met()
+                self._changed.set()
+                self._changed = trio.Event()
 
     def _commit(self, commit: Commit) -> CommitResult:
         if commit.bundle is None:
@@ -371,6 +379,13 @@ class Driver:
                 log.error("addresses not published", extra={"error": str(error)})
 
     async def _write_own(self, kind: str, body: bytes, refs: tuple[EntryId, ...] = ()) -> None:
+        await self._write_drafts(lambda: [(kind, body, refs)])
+
+    async def _write_drafts(self, make: Drafts) -> None:
+        """Write what `make` drafts, once everything that was signed before is in the log; it may draft nothing.
+
+        The entries stand one right after another.
+        """
         async with self._own_turn:
             me = self.signer.public
             mark = Mark.open(self.home.mark_path, me)
@@ -378,15 +393,19 @@ class Driver:
             for run in pending_runs(mark):
                 if run.end > self.ledger.heads.get(me).size:
                     await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
-            log_state = self.ledger.log(me)
-            size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
-            if mark.check(size, last) == "lost":
-                mark.adopt(size, last)
-            time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
-            place = Place(me, size, last)
-            drafts = naming([(kind, body, refs)], acts_to_name(self.ledger, me))
-            run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, place, drafts, time_ms)
-            submit_answer(await self.ask(partial(_submitted, run)))
+            drafts = await trio.to_thread.run_sync(make)
+            acts = acts_to_name(self.ledger, me)
+            while drafts:
+                log_state = self.ledger.log(me)
+                size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
+                if mark.check(size, last) == "lost":
+                    mark.adopt(size, last)
+                time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
+                count = batch_size(drafts)
+                batch, drafts = naming(drafts[:count], acts), drafts[count:]
+                run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, Place(me, size, last), batch, time_ms)
+                submit_answer(await self.ask(partial(_submitted, run)))
+                acts = []
 
     async def _heard_of_own_log(self, *, lost: bool) -> None:
         """Wait until another node had its chance to show what it holds of our log: it may have what we lost.
@@ -496,6 +515,40 @@ class Driver:
                     log.error("receipt not written", extra={"record": record.hex()[:12], "error": str(error)})
             if not self._read:
                 await projected.wait()
+
+    async def checkpoints(self) -> None:
+        """Attest what counts here, when it has changed: soon after a quiet time, at most once in an interval."""
+        interval_s, me = self.home.settings.checkpoint_s, self.signer.public
+        since_s = (wall_ms() - await trio.to_thread.run_sync(last_ms, self.ledger, me)) / 1000
+        earliest = trio.current_time() + interval_s - (since_s if 0 <= since_s < interval_s else interval_s)
+        while interval_s:
+            changed = self._changed
+            try:
+                if await trio.to_thread.run_sync(is_due, self.ledger, me):
+                    await trio.sleep(max(min(_GATHER_S, interval_s), earliest - trio.current_time()))
+                    await self._write_drafts(partial(draft_checkpoint, self.ledger, self.signer))
+                    earliest = trio.current_time() + interval_s
+                    continue
+            except HamkorError as error:
+                log.error("checkpoint not written", extra={"error": str(error)})
+                earliest = trio.current_time() + interval_s
+            await changed.wait()
+
+    async def alarms(self) -> None:
+        """Say in the node's own log that another's checkpoint contradicts what it says is in it."""
+        make = partial(draft_alarms, self.ledger, self.projection, self.signer.public)
+        while True:
+            projected = self._projected_more
+            try:
+                if await trio.to_thread.run_sync(make):
+                    await self._write_drafts(make)
+                    log.warning("alarm", extra={"why": "a node's checkpoint contradicts what it says is in it"})
+            except IndexDamagedError:
+                await projected.wait()  # whoever asks it next has it built anew
+            except HamkorError as error:
+                log.error("alarm not written", extra={"error": str(error)})
+            await trio.sleep(_ALARM_S)
+            await projected.wait()
 
     def _looked_at(self, view: Mapping[str, Value]) -> None:
         """An officer at this node has looked at a record: note it where the record is for this unit."""
@@ -712,6 +765,8 @@ async def _serve(driver: Driver, signer: SigningKey) -> None:
                 nursery.start_soon(driver.dialling, transport)
                 nursery.start_soon(driver.publish_addresses, transport)
                 nursery.start_soon(driver.receipts)
+                nursery.start_soon(driver.checkpoints)
+                nursery.start_soon(driver.alarms)
                 nursery.start_soon(driver.save_chunks)
                 nursery.start_soon(driver.fetching)
                 log.info("ready", extra={"addresses": list(transport.addresses), "entries": driver.ledger.entries})

@@ -49,6 +49,9 @@ fetch_kib_max = {fetch_kib_max}
 # How often to compare notes with a random peer, in seconds.
 sync_interval_s = {sync_interval_s}
 
+# How often, at most, this node attests in its log what it holds, in seconds; 0: never.
+checkpoint_s = {checkpoint_s}
+
 # debug, info, warning or error
 log_level = "{log_level}"
 """
@@ -64,6 +67,7 @@ class Settings:
     store_mib_max: int = 0
     fetch_kib_max: int = 0
     sync_interval_s: int = 30
+    checkpoint_s: int = 300
     log_level: str = "info"
 
     def store_bytes_max(self) -> int | None:
@@ -191,7 +195,7 @@ def write_settings(home: Home) -> None:
     text = _TEMPLATE.format(
         listen=_toml(values.listen), announce=_toml(values.announce), peers=_toml(values.peers),
         store_mib_max=values.store_mib_max, fetch_kib_max=values.fetch_kib_max, sync_interval_s=values.sync_interval_s,
-        log_level=values.log_level,
+        checkpoint_s=values.checkpoint_s, log_level=values.log_level,
     )  # fmt: skip
     new = home.path / (SETTINGS + ".new")
     new.write_text(text)
@@ -225,6 +229,7 @@ def _settings(values: Mapping[str, object], path: Path) -> Settings:
         store_mib_max=_number(values, "store_mib_max", default.store_mib_max, (0, 1 << 24), path),
         fetch_kib_max=_number(values, "fetch_kib_max", default.fetch_kib_max, (0, 64 * 1024), path),
         sync_interval_s=_number(values, "sync_interval_s", default.sync_interval_s, (1, 86_400), path),
+        checkpoint_s=_number(values, "checkpoint_s", default.checkpoint_s, (0, 86_400), path),
         log_level=_word(values, "log_level", default.log_level, ("debug", "info", "warning", "error"), path),
     )
 

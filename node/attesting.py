@@ -1,0 +1,81 @@
+"""What a node writes about what it holds: checkpoints of its own, and alarms about others' (SPEC.md 7.1, 7.2).
+
+All of it is drafted from what lies in the store and the index, so a restart changes nothing: the last checkpoint and
+the alarms that were raised are read from the node's own log.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from keys.errors import FormatError
+from keys.signing import PublicKey, SigningKey
+from ledger.attest import KIND, full_is_due, has_news, latest, survey
+from ledger.comparison import log_of
+from ledger.layout import PLACE, kind_key
+from ledger.search import Search
+from ledger.store import Ledger
+from protocol.body import Alarm, encode_alarm, parse_alarm
+from protocol.checkpoint import draft
+from protocol.codec import unpack_row
+from protocol.entry import EntryId
+from protocol.frame import Draft
+
+ALARM: Final = "alarm"
+ALARMS_MAX: Final = 100  # written together
+Drafts = Callable[[], list[Draft]]
+
+
+def is_due(ledger: Ledger, me: PublicKey) -> bool:
+    """Whether there is something to attest: anything but checkpoints has changed since this node's last one."""
+    if not ledger.authority.is_node(me):
+        return False
+    with ledger.storage.read() as view:
+        mine = latest(view, me)
+        return mine is None or has_news(view, mine.state, survey(view))
+
+
+def last_ms(ledger: Ledger, me: PublicKey) -> int:
+    """When this node's last checkpoint was written, by its own clock; 0: never."""
+    with ledger.storage.read() as view:
+        mine = latest(view, me)
+    return 0 if mine is None else mine.time_ms
+
+
+def draft_checkpoint(ledger: Ledger, signer: SigningKey) -> list[Draft]:
+    """The entries of a checkpoint of what counts now; none where nothing has changed. O(logs)."""
+    me = signer.public
+    with ledger.storage.read() as view:
+        here, mine = survey(view), latest(view, me)
+        if mine is not None and not has_news(view, mine.state, here):
+            return []
+        before = None if mine is None or full_is_due(view, me) else mine.state
+    return [(KIND, body, ()) for body in draft(signer, ledger.network_id, here.root, here.heads, before)]
+
+
+def draft_alarms(ledger: Ledger, search: Search, me: PublicKey) -> list[Draft]:
+    """An alarm on each checkpoint of another node that differs and on which this node has raised none."""
+    with search.connection() as db:
+        sql = "SELECT id, here FROM checkpoints WHERE verdict = 'differs' AND node != ? ORDER BY node, seq"
+        found = [(EntryId(known), here) for known, here in db.execute(sql, (me,))]
+    if not found or not ledger.authority.may_write(me):
+        return []
+    raised = _alarms_of(ledger, me)
+    due = [Alarm(known, here) for known, here in found if known not in raised][:ALARMS_MAX]
+    return [(ALARM, encode_alarm(alarm), (alarm.checkpoint,)) for alarm in due]
+
+
+def _alarms_of(ledger: Ledger, node: PublicKey) -> set[EntryId]:
+    """The checkpoints on which a node has raised an alarm."""
+    found = set()
+    with ledger.storage.read() as view:
+        log = log_of(view, node)
+        if log is None:
+            return set()
+        start, end = (kind_key(ALARM, PLACE.pack(log.number, seq)) for seq in (0, log.held))
+        for at, _ in view.scan("kinds", start, end):
+            body = unpack_row((view.get("rows", at[-PLACE.size :]) or b"")[32:])[4]
+            try:
+                found.add(parse_alarm(body if isinstance(body, bytes) else b"").checkpoint)
+            except FormatError:
+                continue  # it was not written by this program, and says nothing
+    return found
