@@ -125,14 +125,14 @@ def has_news(reader: Reader, before: State, found: Survey) -> bool:
         if (size, known) == (head.size, head.id):
             continue
         log = _log(reader, head.key)
-        if log is None or head.size <= size or _count(reader, log, size, head.size) != head.size - size:
+        if log is None or head.size <= size or checkpoints_in(reader, log, size, head.size) != head.size - size:
             return True
         if size and held_id(reader, log, size - 1) != known:
             return True
     return False
 
 
-def _count(reader: Reader, log: LogState, first: int, stop: int) -> int:
+def checkpoints_in(reader: Reader, log: LogState, first: int, stop: int) -> int:
     """How many of a log's entries in that range are checkpoints."""
     start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (first, stop))
     return sum(1 for _ in reader.scan("kinds", start, end))

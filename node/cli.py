@@ -299,6 +299,27 @@ def _auditor(commands: Commands) -> None:
     )  # fmt: skip
     audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
     audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
+    named = group(commands, "checkpoint", _("what nodes attest that they hold"))
+    show = command(
+        named, "show", "checkpoints:show", _("the last checkpoint of every node, or one in full"),
+        "hamkor checkpoint show imt-4",
+    )  # fmt: skip
+    what = _("a node's name, unit or key, or a checkpoint's id")
+    show.add_argument("name", nargs="?", metavar="NODE_OR_ID", help=what)
+    note = command(
+        named, "export", "checkpoints:export", _("write a checkpoint as a signed note, which others can verify"),
+        "hamkor checkpoint export -o imt-4.note",
+    )  # fmt: skip
+    note.add_argument("name", nargs="?", metavar="NODE_OR_ID", help=_("whose, or which (default: this node's last)"))
+    note.add_argument("-o", "--output", type=Path, metavar="FILE", help=_("instead of printing it"))
+    what = _("print the key that verifies it, and no more")
+    note.add_argument("--key", dest="key_only", action="store_true", help=what)
+    receipts = command(
+        commands, "receipts", "checkpoints:receipts", _("which nodes attest that they hold a record, and since when"),
+        "hamkor receipts 4f5a9c1",
+    )  # fmt: skip
+    receipts.add_argument("id")
+    receipts.add_argument("--all", action="store_true", help=_("each step on the record, too"))
     command(
         commands, "forks", "auditor:forks", _("keys that signed two entries at one place, with the proof"),
         "hamkor forks",

@@ -23,6 +23,7 @@ from ledger.view import (
     standing_view,
     summary,
 )  # fmt: skip
+from node.attested import Attested
 from node.boards import Boards
 from node.clock import wall_ms
 from protocol.acts import Certify
@@ -56,6 +57,7 @@ class Desk:
         self._absent = absent
         self._whole = whole
         boards = Boards(ledger, projection, me, absent)
+        self._attested = Attested(ledger, projection, me)
         self._ops: Mapping[str, Callable[[Mapping[str, Value]], Value]] = {
             "show": self.show,
             "find": self.find,
@@ -75,6 +77,9 @@ class Desk:
             "custody": boards.custody,
             "operations": boards.operations,
             "records": boards.records,
+            "checkpoints": self._attested.checkpoints,
+            "checkpoint": self._attested.checkpoint,
+            "receipts": self._attested.receipts,
         }
 
     def answer(self, request: Mapping[str, Value]) -> Value:
@@ -318,6 +323,7 @@ class Desk:
             "forks": len(ledger.forks()),
             "root": ledger.root().hex(),
             "store_bytes": ledger.storage.size_bytes(),
+            "checkpoints": self._attested.status(),
         }
 
     # -- writing ----------------------------------------------------------------------------------

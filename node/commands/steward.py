@@ -15,6 +15,7 @@ from keys.keyfile import COSTS, KdfCost, KeyOwner, create_key_file, load_key_fil
 from keys.signing import SEED_BYTES, PublicKey, SigningKey
 from ledger.projection import Projection
 from node.client import is_alive, open_node
+from node.commands.checkpoints import status_rows
 from node.commands.common import home_of, home_path, misuse, passphrase, read_file, rewrite, write_new
 from node.commands.exporting import open_reader, write_bundle_file
 from node.commands.tables import export_table
@@ -179,6 +180,7 @@ def status(args: argparse.Namespace) -> int:
         rows.append((_("FAILURE"), str(answer["failure"])))
     if answer.get("forks"):
         rows.append((_("FORKS"), f"{answer['forks']} (hamkor forks)"))
+    rows += status_rows(answer)
     missing = answer.get("not_heard")
     for item in missing if isinstance(missing, list) else []:
         if isinstance(item, dict):
