@@ -103,9 +103,7 @@ def stated(reader: Reader, node: PublicKey, first: int = 0) -> Iterator[Stated]:
         if found is not None and found.whole.full and found.seq == _first_end(reader, log, seqs):
             begin = seqs[0]
     start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (begin, max(begin, log.size)))
-    yield from _stated(
-        reader, log, (PLACE.unpack(at[-PLACE.size :])[1] for at, _ in reader.scan("kinds", start, end))
-    )
+    yield from _stated(reader, log, (PLACE.unpack(at[-PLACE.size :])[1] for at, _ in reader.scan("kinds", start, end)))
 
 
 def full_is_due(reader: Reader, node: PublicKey) -> bool:

@@ -280,5 +280,3 @@ def _first_time(view: Reader, log: LogState, seq: int) -> int:
         if kind != KIND:
             break
     return time_ms
-
-

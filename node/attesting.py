@@ -4,7 +4,6 @@ All of it is drafted from what lies in the store and the index, so a restart cha
 the alarms that were raised are read from the node's own log.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from keys.errors import FormatError
@@ -22,7 +21,6 @@ from protocol.frame import Draft
 
 ALARM: Final = "alarm"
 ALARMS_MAX: Final = 100  # written together
-Drafts = Callable[[], list[Draft]]
 
 
 def is_due(ledger: Ledger, me: PublicKey) -> bool:

@@ -20,7 +20,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from logging.handlers import RotatingFileHandler
@@ -39,7 +39,7 @@ from ledger.lmdb_store import open_lmdb
 from ledger.projection import Projection
 from ledger.store import CommitResult, Ledger, load
 from ledger.workflow import names
-from node.attesting import Drafts, draft_alarms, draft_checkpoint, is_due, last_ms
+from node.attesting import draft_alarms, draft_checkpoint, is_due, last_ms
 from node.boards import RECEIPTED, receipts_due
 from node.client import batch_size
 from node.clock import now, wall_ms
@@ -73,7 +73,7 @@ from node.transport_fixes import parse_target
 from protocol.body import encode_address, encode_step
 from protocol.codec import Value
 from protocol.entry import EntryId, Place
-from protocol.frame import Run
+from protocol.frame import Draft, Run
 from protocol.message import Chunk, Get, encode_message
 
 log = logging.getLogger("hamkor")
@@ -88,6 +88,10 @@ _SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
 _GATHER_S: Final = 2.0  # after a quiet time, before a checkpoint: what comes together is attested together
 _ALARM_S: Final = 1.0  # between alarms: a node that lies without end does not make this one write without end
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
+
+
+def _step_on(record: EntryId, body: bytes) -> Sequence[Draft]:
+    return [("step", body, (record,))]
 
 
 def _submitted(run: Run, request: int) -> Submitted:
@@ -374,17 +378,15 @@ class Driver:
             await self._arrived.wait()
         if self.ledger.addresses().get(self.signer.public, ()) != transport.addresses:
             try:
-                await self._write_own("address", encode_address(transport.addresses))
+                await self._write_own(lambda: [("address", encode_address(transport.addresses), ())])
             except HamkorError as error:
                 log.error("addresses not published", extra={"error": str(error)})
 
-    async def _write_own(self, kind: str, body: bytes, refs: tuple[EntryId, ...] = ()) -> None:
-        await self._write_drafts(lambda: [(kind, body, refs)])
+    async def _write_own(self, make: Callable[[], Sequence[Draft]], time_ms: int = 0) -> None:
+        """Sign and admit what `make` gives, which is asked once all that was signed before is in the log.
 
-    async def _write_drafts(self, make: Drafts) -> None:
-        """Write what `make` drafts, once everything that was signed before is in the log; it may draft nothing.
-
-        The entries stand one right after another.
+        The entries stand one right after another. time_ms: when that was; now by default. Where `make` gives nothing,
+        nothing is signed.
         """
         async with self._own_turn:
             me = self.signer.public
@@ -393,17 +395,16 @@ class Driver:
             for run in pending_runs(mark):
                 if run.end > self.ledger.heads.get(me).size:
                     await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
-            drafts = await trio.to_thread.run_sync(make)
-            acts = acts_to_name(self.ledger, me)
+            drafts, acts = make(), acts_to_name(self.ledger, me)
             while drafts:
                 log_state = self.ledger.log(me)
                 size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
                 if mark.check(size, last) == "lost":
                     mark.adopt(size, last)
-                time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
+                at_ms = max(time_ms or wall_ms(), log_state.time_ms if log_state is not None else 0)
                 count = batch_size(drafts)
                 batch, drafts = naming(drafts[:count], acts), drafts[count:]
-                run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, Place(me, size, last), batch, time_ms)
+                run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, Place(me, size, last), batch, at_ms)
                 submit_answer(await self.ask(partial(_submitted, run)))
                 acts = []
 
@@ -509,8 +510,9 @@ class Driver:
             self._read.clear()
             for record, step in drafts:
                 unit = self.ledger.authority.standings[self.signer.public].unit
+                body = encode_step(record, step, {"unit": unit})
                 try:
-                    await self._write_own("step", encode_step(record, step, {"unit": unit}), (record,))
+                    await self._write_own(partial(_step_on, record, body))
                 except HamkorError as error:
                     log.error("receipt not written", extra={"record": record.hex()[:12], "error": str(error)})
             if not self._read:
@@ -526,7 +528,7 @@ class Driver:
             try:
                 if await trio.to_thread.run_sync(is_due, self.ledger, me):
                     await trio.sleep(max(min(_GATHER_S, interval_s), earliest - trio.current_time()))
-                    await self._write_drafts(partial(draft_checkpoint, self.ledger, self.signer))
+                    await self._write_own(partial(draft_checkpoint, self.ledger, self.signer))
                     earliest = trio.current_time() + interval_s
                     continue
             except HamkorError as error:
@@ -541,7 +543,7 @@ class Driver:
             projected = self._projected_more
             try:
                 if await trio.to_thread.run_sync(make):
-                    await self._write_drafts(make)
+                    await self._write_own(make)
                     log.warning("alarm", extra={"why": "a node's checkpoint contradicts what it says is in it"})
             except IndexDamagedError:
                 await projected.wait()  # whoever asks it next has it built anew

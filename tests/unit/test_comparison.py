@@ -195,4 +195,3 @@ def test_state_reaches_over_full_checkpoints(here: Witness, other: Witness) -> N
     with here.projection.connection() as db:
         (rows,) = db.execute("SELECT count(*) FROM attested WHERE log = ?", (OFFICERS[0].public,)).fetchone()
     assert rows == 1  # what a full one repeats is no change
-
