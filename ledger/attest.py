@@ -2,8 +2,7 @@
 
     found = survey(reader)                                   # what counts here now: root and heads
     mine = latest(reader, key)                               # this node's last checkpoint, and its state
-    if mine is None or has_news(reader, mine.state, found):
-        bodies = draft(signing_key, network_id, found.root, found.heads, mine.state if mine else None)
+    draft_next(reader, signing_key, network_id)              # the next one, if there is news
 
     Ranges().ledger_root(reader, stated.state)               # the ledger root that a state has here
 
@@ -18,12 +17,12 @@ from itertools import islice
 from typing import Final, cast
 
 from keys.errors import FormatError
-from keys.signing import PublicKey
+from keys.signing import PublicKey, SigningKey
 from ledger.layout import PLACE, U64, LogState, decode_log, kind_key
 from ledger.storage import Reader
-from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, parse_checkpoint
+from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, draft, parse_checkpoint
 from protocol.codec import unpack_row
-from protocol.entry import EntryId
+from protocol.entry import EntryId, NetworkId
 from protocol.limits import SEQ_MAX
 from protocol.merkle import append, root, tree_root
 
@@ -128,6 +127,21 @@ def has_news(reader: Reader, before: State, found: Survey) -> bool:
         if size and held_id(reader, log, size - 1) != known:
             return True
     return False
+
+
+def is_due(reader: Reader, node: PublicKey) -> bool:
+    """Whether there is something for a node to attest. Cost: O(logs), and `latest`'s."""
+    mine = latest(reader, node)
+    return mine is None or has_news(reader, mine.state, survey(reader))
+
+
+def draft_next(reader: Reader, signer: SigningKey, network_id: NetworkId) -> list[bytes]:
+    """The bodies of a node's next checkpoint, to be signed right after what is in its log; none without news."""
+    found, mine = survey(reader), latest(reader, signer.public)
+    if mine is not None and not has_news(reader, mine.state, found):
+        return []
+    before = None if mine is None or full_is_due(reader, signer.public) else mine.state
+    return draft(signer, network_id, found.root, found.heads, before)
 
 
 def checkpoints_in(reader: Reader, log: LogState, first: int, stop: int) -> int:

@@ -8,13 +8,12 @@ from typing import Final
 
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey
-from ledger.attest import KIND, full_is_due, has_news, latest, survey
+from ledger import attest
 from ledger.comparison import log_of
 from ledger.layout import PLACE, kind_key
 from ledger.search import Search
 from ledger.store import Ledger
 from protocol.body import Alarm, encode_alarm, parse_alarm
-from protocol.checkpoint import draft
 from protocol.codec import unpack_row
 from protocol.entry import EntryId
 from protocol.frame import Draft
@@ -28,26 +27,20 @@ def is_due(ledger: Ledger, me: PublicKey) -> bool:
     if not ledger.authority.is_node(me):
         return False
     with ledger.storage.read() as view:
-        mine = latest(view, me)
-        return mine is None or has_news(view, mine.state, survey(view))
+        return attest.is_due(view, me)
 
 
 def last_ms(ledger: Ledger, me: PublicKey) -> int:
     """When this node's last checkpoint was written, by its own clock; 0: never."""
     with ledger.storage.read() as view:
-        mine = latest(view, me)
+        mine = attest.latest(view, me)
     return 0 if mine is None else mine.time_ms
 
 
 def draft_checkpoint(ledger: Ledger, signer: SigningKey) -> list[Draft]:
     """The entries of a checkpoint of what counts now; none where nothing has changed. O(logs)."""
-    me = signer.public
     with ledger.storage.read() as view:
-        here, mine = survey(view), latest(view, me)
-        if mine is not None and not has_news(view, mine.state, here):
-            return []
-        before = None if mine is None or full_is_due(view, me) else mine.state
-    return [(KIND, body, ()) for body in draft(signer, ledger.network_id, here.root, here.heads, before)]
+        return [(attest.KIND, body, ()) for body in attest.draft_next(view, signer, ledger.network_id)]
 
 
 def draft_alarms(ledger: Ledger, search: Search, me: PublicKey) -> list[Draft]:

@@ -13,8 +13,9 @@ from random import Random
 from ledger.store import Ledger, create, load
 from protocol.frame import Run
 from protocol.message import Fork
+from sim.attesters import check_attested
 from sim.disk import MemoryStorage
-from sim.model import Found, judge_world
+from sim.model import Found, judge_world, naive_root
 from sim.stage import Machine
 from sim.world import World
 
@@ -49,6 +50,7 @@ def check(world: World, *, converged: bool) -> list[str]:
         problems += _model(machine, found)
         problems += _authority(machine, found)
     problems += _acknowledged(world, found)
+    problems += check_attested(world, writers)
     problems += _memory(world)
     if converged:
         for machine in world.machines:
@@ -58,18 +60,6 @@ def check(world: World, *, converged: bool) -> list[str]:
                 problems.append(f"invariant 1: machine {machine.number} finds another ledger on its disk")
         problems += _any_order(world, world.seed)
     return list(dict.fromkeys(problems))
-
-
-def naive_root(leaves: list[bytes]) -> bytes:
-    """The tree hash as RFC 9162, 2.1.1 writes it down: slow, and sharing nothing with the ledger."""
-    if not leaves:
-        return sha256(b"").digest()
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1
-    while split * 2 < len(leaves):
-        split *= 2
-    return sha256(b"\x01" + naive_root(leaves[:split]) + naive_root(leaves[split:])).digest()
 
 
 def _model(machine: Machine, found: Found) -> list[str]:

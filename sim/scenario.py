@@ -105,6 +105,7 @@ def draw_weather(seed: int, nodes: int) -> Weather:
         lose_percent=rng.choice((0, 0, 20)),
         away_every_s=rng.choice((0, 0, 120)),
         away_for_s=rng.choice((60, 240)),
+        attest_every_s=rng.choice((0, 60, 240)) * max(1, nodes // 12),
     )
 
 
@@ -117,9 +118,9 @@ def draw(seed: int, nodes: int, minutes: int) -> Case:
 def temper(weather: Weather, nodes: int, minutes: int) -> Weather:
     """The same weather for a big world, in which what happens to each machine would happen too often in all.
 
-    Every commit happens on every node, so writing is what a run costs: BIG_ENTRIES in all, 2.5 at a time. A crash
-    reads a whole ledger back: one a machine. Few links: messages grow with links, and each new entry is announced
-    over all of them. Few officers: every certificate makes every node read all acts once more.
+    Every commit happens on every node, so writing is what a run costs: BIG_ENTRIES in all, 2.5 at a time, and few
+    checkpoints. A crash reads a whole ledger back: one a machine. Few links: messages grow with links, and each new
+    entry is announced over all of them. Few officers: every certificate makes every node read all acts once more.
     """
     seconds, writers = minutes * 60, BIG_WRITERS
     return replace(
@@ -127,6 +128,7 @@ def temper(weather: Weather, nodes: int, minutes: int) -> Weather:
         write_every_s=max(weather.write_every_s, writers * seconds * 5 // (2 * BIG_ENTRIES)),
         crash_every_s=weather.crash_every_s and max(weather.crash_every_s, seconds),
         full_every_s=weather.full_every_s and max(weather.full_every_s, seconds),
+        attest_every_s=weather.attest_every_s and max(weather.attest_every_s, seconds // 8),
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ class Weather:
     lose_percent: int = 0  # of crashes, that lose the marks too
     away_every_s: int = 0  # a machine is off
     away_for_s: int = 120
+    attest_every_s: int = 0  # a machine attests what counts there, where that has changed
 
 
 @dataclass(frozen=True, slots=True)

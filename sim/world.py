@@ -30,6 +30,7 @@ from node.engine.events import (
     TimerFired,
 )  # fmt: skip
 from sim.agencies import Agencies
+from sim.attesters import Attesters
 from sim.disk import MemoryStorage
 from sim.founding import founding, key_of
 from sim.liar import Liar
@@ -60,6 +61,7 @@ class World(Stage):
         self.links = Links(self)
         self.writers = Writers(self, self.founding)
         self.agencies = Agencies(self, self.writers, self.founding)
+        self.attesters = Attesters(self, self.writers, self.founding.charter)
         self.liar = Liar(self, liar)
         for machine in self.machines:
             self.at(self.rng.randrange(10 * SECOND), partial(self.links.connect_soon, machine))
@@ -229,7 +231,8 @@ class World(Stage):
         self.note("everything is mended")
 
     def settled(self) -> bool:
-        """Whether every machine lives, nothing waits to be handed in, and all hold the same."""
+        """Whether every machine lives, nothing waits to be handed in, all hold the same, and all have attested it."""
         if not all(machine.alive and machine.pending is None and not machine.outbox for machine in self.machines):
             return False
-        return len({machine.ledger.heads.fingerprint() for machine in self.machines}) == 1
+        same = len({machine.ledger.heads.fingerprint() for machine in self.machines}) == 1
+        return same and self.attesters.quiet()

@@ -209,6 +209,11 @@ class Writers:
 
     # -- handing in -------------------------------------------------------------------------------
 
+    @staticmethod
+    def is_waiting(machine: Machine) -> bool:
+        """Whether something that was signed at a machine is not answered yet."""
+        return machine.pending is not None
+
     def hand_in_signed(self, machine: Machine, run: Run) -> None:
         """Hand in what was signed elsewhere."""
         machine.outbox.append(lambda: run)

@@ -7,6 +7,7 @@ the fault, and not the weather.
 import random
 import sqlite3
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +16,19 @@ import pytest
 from keys.errors import HamkorError
 from keys.mark import Mark
 from keys.signing import PublicKey
-from ledger import council, measure
+from ledger import attest, council, measure
+from ledger.attest import Survey
 from ledger.ingest import Admission, Diverged, Outcome
+from ledger.layout import decode_log
 from ledger.projection import Projection, _Applying
+from ledger.storage import Reader
 from ledger.store import CommitResult, Ledger
 from node.engine.engine import Engine
 from node.engine.events import Reply
 from node.engine.sync import Sync
 from protocol.frame import encode_frame
 from protocol.limits import SEQ_MAX
+from protocol.merkle import root, tree_root
 from protocol.message import Frame
 from protocol.reconcile import Head, HeadIndex
 from sim.invariants import look
@@ -42,8 +47,10 @@ CRASHES: Final = Weather(write_every_s=10, crash_every_s=40, lose_percent=100, c
 RESTORED: Final = Weather(write_every_s=5, neighbours=2, restore_every_s=20, delay_ms=300)
 REVOKED: Final = Weather(write_every_s=20, neighbours=2, revoke_every_s=30, cut_every_s=60)
 COUNCIL: Final = Weather(write_every_s=120, neighbours=2, council_every_s=15, cut_every_s=60)
+ATTESTED: Final = Weather(write_every_s=20, neighbours=2, attest_every_s=20, twice=True, crash_every_s=60)
 ALL: Final = {
     "rough": ROUGH, "twice": TWICE, "crashes": CRASHES, "restored": RESTORED, "revoked": REVOKED, "council": COUNCIL,
+    "attested": ATTESTED,
 }  # fmt: skip
 SEEDS: Final = (1, 2)
 
@@ -122,6 +129,44 @@ def test_mark_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_acts_evaluated_in_order_of_arrival_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(council, "_in_order", list)
     assert "invariant 1" in violations(COUNCIL)
+
+
+def test_root_of_another_state_that_is_signed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = attest.survey
+
+    def hasty(reader: Reader) -> Survey:
+        """The heads of now, and the root without the log that is the last of them."""
+        found = honest(reader)
+        leaves = [attest.leaf(*_log(reader, key)) for key, _, _ in found.heads[:-1]]
+        return replace(found, root=tree_root(leaves))
+
+    monkeypatch.setattr(attest, "survey", hasty)
+    found = violations(ATTESTED)
+    assert "has another root than what it attests gives" in found
+    assert "finds another root at what checkpoint" in found
+
+
+def _log(reader: Reader, key: bytes) -> tuple[bytes, int, bytes]:
+    log = decode_log(key, reader.get("logs", key) or b"")
+    return key, log.size, root(log.peaks)
+
+
+def test_checkpoint_that_leaves_out_a_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = attest.survey
+
+    def blind(reader: Reader) -> Survey:
+        """What a node would attest that hides a log: root and heads agree with each other."""
+        found = honest(reader)
+        leaves = [attest.leaf(*_log(reader, key)) for key, _, _ in found.heads[1:]]
+        return Survey(tree_root(leaves), found.entries - found.heads[0].size, found.heads[1:])
+
+    monkeypatch.setattr(attest, "survey", blind)
+    assert "of what is on its disk" in violations(ATTESTED)
+
+
+def test_checkpoints_that_answer_one_another_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attest, "has_news", lambda _, before, found: before.keys() != set() and found is not None)
+    assert "do not hold the same in time" in violations(ATTESTED)
 
 
 def test_projection_cursor_outside_the_transaction_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
