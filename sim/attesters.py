@@ -19,7 +19,7 @@ from sim.model import judge_world, naive_root
 from sim.stage import Machine, Stage
 from sim.writers import Writers, Written
 
-CALM_S: Final = 10  # between a machine's looks at whether to attest, once the faults have stopped
+CALM_S: Final = 4  # between a machine's looks at whether to attest, once the faults have stopped
 JUDGED: Final = 6  # checkpoints of a world for which a machine's disk is judged: that costs most
 
 
@@ -32,6 +32,8 @@ class Attesters:
         self._charter = charter
         self._silenced: set[int] = set()  # machines that may not sign now
         self._drafted = 0
+        self._met = False
+        self._attested: dict[int, bytes] = {}  # machine -> the heads of which it had nothing to attest
         weather = stage.weather
         for machine in stage.machines if weather.attest_every_s else ():
             if not weather.writers or machine.number < weather.writers:
@@ -41,7 +43,8 @@ class Attesters:
         stage = self._stage
         wait_s = CALM_S if stage.calm else stage.weather.attest_every_s
         stage.at(stage.interval(wait_s), partial(self._look, machine))
-        if not machine.alive or machine.outbox or machine.pending is not None or not self._news(machine):
+        ready = machine.alive and not machine.outbox and machine.pending is None
+        if not ready or not self._together() or not self._news(machine):
             return
         self._writers.ask(machine, machine.key, partial(self._draft, machine))
         if self._writers.is_waiting(machine):
@@ -49,14 +52,25 @@ class Attesters:
         else:
             self._silenced.add(machine.number)
 
+    def _together(self) -> bool:
+        """Once the faults have stopped, machines attest after they have held the same: what they do then must end."""
+        if self._stage.calm and not self._met:
+            self._met = len({machine.ledger.heads.fingerprint() for machine in self._stage.machines}) == 1
+        return self._met or not self._stage.calm
+
     def _news(self, machine: Machine) -> bool:
         """Whether there is something for a machine to attest, and its key may write."""
-        key = machine.key.public
-        forked = machine.ledger.heads.get(key).forked or key in self._writers.silent
+        key, heads = machine.key.public, machine.ledger.heads
+        forked = heads.get(key).forked or key in self._writers.silent
         if forked or not machine.ledger.authority.may_write(key):
             return False
+        if self._attested.get(machine.number) == heads.fingerprint():
+            return False
         with machine.storage.read() as view:
-            return is_due(view, key)
+            if is_due(view, key):
+                return True
+        self._attested[machine.number] = heads.fingerprint()
+        return False
 
     def quiet(self) -> bool:
         """Whether no machine that can has anything left to attest."""

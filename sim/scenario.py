@@ -105,7 +105,7 @@ def draw_weather(seed: int, nodes: int) -> Weather:
         lose_percent=rng.choice((0, 0, 20)),
         away_every_s=rng.choice((0, 0, 120)),
         away_for_s=rng.choice((60, 240)),
-        attest_every_s=rng.choice((0, 60, 240)) * max(1, nodes // 12),
+        attest_every_s=rng.choice((0, 0, 0, 120, 300)) * max(1, nodes // 12),
     )
 
 
