@@ -1,7 +1,7 @@
 """`hamkor demo`: eleven real nodes on this machine found a network, work a case, are cut apart, and heal.
 
 Everything is done with the commands a person would type; the nodes are processes of their own, with libp2p,
-LMDB and Ed25519 as anywhere. Steps: found, certify, start, import, play, cut, write apart, heal, audit.
+LMDB and Ed25519 as anywhere. Steps: found, certify, start, import, play, cut, write apart, heal, attest, audit.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from keys.errors import LocalError
 from node.cli import main as hamkor
@@ -49,6 +49,7 @@ PASSPHRASE: Final = "demo: not a secret"  # noqa: S105  # the network lives for 
 START_WAIT_S: Final = 40.0
 CONVERGE_WAIT_S: Final = 60.0
 CALM_S: Final = 0.5
+CHECKPOINT_S: Final = 4
 SUBSTANCES: Final = {"BASE DE COCA": "cocaine_base", "BASUCO": "basuco"}
 DEPARTMENTS: Final = {"AMAZONAS": "CO-AMA", "ANTIOQUIA": "CO-ANT", "CESAR": "CO-CES", "VALLE": "CO-VAC"}
 
@@ -129,6 +130,7 @@ class Demo:
         self.cut([step for step in steps if step["phase"] == "apart"])
         self.heal()
         self.conflict()
+        self.attest()
         converged = self.settle("all ledger roots are equal")
         self.table()
         audit = self.audit()
@@ -172,6 +174,8 @@ class Demo:
                 "init", "--charter", self.charter, "--name", unit, "--agency", agency, "--unit", unit,
                 "--listen", f"/ip4/127.0.0.1/tcp/{port}", "--no-passphrase", node=node,
             )  # fmt: skip
+            settings = node.home / "hamkor.toml"
+            settings.write_text(settings.read_text().replace("checkpoint_s = 300", f"checkpoint_s = {CHECKPOINT_S}"))
         for unit in UNITS:
             for agency in FIELD_AGENCIES:
                 role = ["--role", "coordinator"] if unit == "oct" else []
@@ -323,6 +327,22 @@ class Demo:
         for node in self.nodes.values():
             node.healed_s = node.settled_s
 
+    def attest(self) -> None:
+        """Every node signs what it holds, the others compare it, and then nobody has anything to add."""
+        self.until(
+            lambda: all(map(_agreeing, map(self.status, self.nodes.values()))), CONVERGE_WAIT_S,
+            "every node attests all that is here",
+        )  # fmt: skip
+        seizure = self.records["seizure"]
+        (found,) = self.rows("receipts", seizure, node=self.nodes["oct"])
+        nodes: list[dict[str, Any]] = found["nodes"]
+        held = [node for node in nodes if node["checkpoint"] is not None]
+        agencies = len({str(node["agency"]) for node in held})
+        self.say(
+            f"Every node has signed a checkpoint of all that is here, and all agree. That the seizure {seizure[:10]}"
+            f" existed is attested by {len(held)} nodes of {agencies} agencies."
+        )
+
     def settle(self, what: str) -> bool:
         """Wait until all roots are equal, noting when each node got there."""
         since = _clock_s()
@@ -432,6 +452,14 @@ class Demo:
         answer: dict[str, object] = json.loads(text) if text.startswith("{") else {}
         return answer
 
+    def rows(self, *words: object, node: Node) -> list[dict[str, Any]]:
+        """The JSON of a command that lists something."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            hamkor(["--home", str(node.home), *map(str, words), "--json"])
+        listed: list[dict[str, Any]] = json.loads(out.getvalue())
+        return listed
+
     def shown(self, *words: object, node: Node) -> str:
         """What a command prints for a person, both streams."""
         out = io.StringIO()
@@ -462,6 +490,14 @@ class Demo:
             if _clock_s() > deadline:
                 raise DemoError(f"waited {wait_s:.0f} s in vain until {what}")
             time.sleep(0.05)
+
+
+def _agreeing(status: dict[str, Any]) -> bool:
+    """Whether that node finds that every node has attested all that is there."""
+    return all(
+        row["checkpoint"] is not None and row["checkpoint"]["verdict"] == "agrees" and row["behind"]["entries"] == 0
+        for row in status["checkpoints"]["nodes"]
+    )
 
 
 def indented(text: str) -> str:

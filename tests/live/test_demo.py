@@ -23,7 +23,8 @@ def test_demo_converges_and_is_sound() -> None:
     }  # fmt: skip
     assert (found["nodes"], found["converged"]) == (11, True)
     assert (found["conflicts"], found["same"]) == (0, 1)
-    for told in ("=2:", "proposal", "left", "possibly the same", "1 reports left out", "settled on every node"):
+    for told in ("=2:", "proposal", "left", "possibly the same", "1 reports left out", "settled on every node",
+                 "attested by 11 nodes of 4 agencies"):  # fmt: skip
         assert told in done.stderr, told
     assert set(UNITS) < set(found["roots"])
     assert len(set(found["roots"].values())) == 1
