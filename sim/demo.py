@@ -347,6 +347,7 @@ class Demo:
         """Wait until all roots are equal, noting when each node got there."""
         since = _clock_s()
         reached: dict[str, tuple[str, float]] = {}
+        first: dict[str, float] = {}  # when each reached the root that all had at first: then nodes attest it
         calm: tuple[float, str] = (since, "")  # since when all have this root: nodes write receipts of their own
 
         def equal() -> bool:
@@ -356,7 +357,9 @@ class Demo:
                 if reached.get(node.unit, ("", 0.0))[0] != root:
                     reached[node.unit] = (root, _clock_s() - since)
             roots = {root for root, _ in reached.values()}
-            nonlocal calm
+            nonlocal calm, first
+            if len(roots) == 1 and not first:
+                first = {unit: at for unit, (_, at) in reached.items()}
             if len(roots) != 1 or calm[1] not in roots:
                 calm = (_clock_s(), min(roots))
             return len(roots) == 1 and _clock_s() - calm[0] > CALM_S
@@ -368,7 +371,7 @@ class Demo:
             return False
         finally:
             for unit, (_, at) in reached.items():
-                self.nodes[unit].settled_s = at
+                self.nodes[unit].settled_s = first.get(unit, at)
         self.say(f"  {what} ({_clock_s() - since:.1f} s)")
         return True
 
