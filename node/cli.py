@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from node.arguments import Commands, Parser, add_card, add_passphrase, command, group, list_of
+from node.arguments import Commands, Parser, add_card, add_passphrase, add_why, command, group, list_of
 from node.cli_authority import add_authority_commands
 from node.cli_officer import add_officer_commands
 from node.words import LANGUAGES, _, noted, told_error, use
@@ -277,6 +277,7 @@ def _node(commands: Commands) -> None:
     export.add_argument(
         "--for", dest="peer", type=Path, metavar="HEADS", help=_("only what the node of these heads lacks")
     )
+    add_why(export)
     command(
         commands, "reindex", "steward:reindex", _("build the search index anew; may be interrupted"), "hamkor reindex"
     )

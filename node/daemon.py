@@ -8,6 +8,7 @@ These tasks share one trio loop, and only `Driver.feed` touches the engine:
     control     requests          -> Submitted, BundleSubmitted, or an answer from the desk
     project     Notify outputs    -> a byte to the indexer, a process of its own
     receipts    new records       -> the node's own entries
+    consulting  the journal       -> the node's own entries
     fetching    wanted chunks     -> get messages; what comes back is saved in a worker thread
 
 Stopping (SIGTERM, SIGINT): no new requests, the commit under way is finished, links are closed, exit 0.
@@ -19,7 +20,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from logging.handlers import RotatingFileHandler
@@ -40,6 +41,8 @@ from ledger.store import CommitResult, Ledger, load
 from ledger.workflow import names
 from node.boards import RECEIPTED, receipts_due
 from node.clock import now, wall_ms
+from node.consulted import KIND as CONSULTATION
+from node.consulted import Journal, Noted
 from node.control import Request, SendItem, serve_control
 from node.desk import LIMIT_MAX, Desk, alone
 from node.engine.engine import Engine, EngineSettings
@@ -67,10 +70,10 @@ from node.home import Home
 from node.submit import commit_bundle, import_answer, naming, pending_runs, read_run, sign_batch, submit_answer
 from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
 from node.transport_fixes import parse_target
-from protocol.body import encode_address, encode_step
+from protocol.body import encode_address, encode_consultation, encode_step
 from protocol.codec import Value
 from protocol.entry import EntryId, Place
-from protocol.frame import Run
+from protocol.frame import Draft, Run
 from protocol.message import Chunk, Get, encode_message
 
 log = logging.getLogger("hamkor")
@@ -82,7 +85,12 @@ _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
+_AGAIN_S: Final = 30.0  # until readings that could not be signed for are tried again
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
+
+
+def _step_on(record: EntryId, body: bytes) -> Sequence[Draft]:
+    return [("step", body, (record,))]
 
 
 def _submitted(run: Run, request: int) -> Submitted:
@@ -99,7 +107,10 @@ class Driver:
         self.signer = signer
         self.engine = Engine(signer.public, ledger, rng, settings)
         self.projection = projection
-        self.desk = Desk(ledger, projection, signer.public, self.not_heard, lambda: self._met)
+        self.journal = Journal(home.journal_path, ledger, signer.public)
+        self.desk = Desk(
+            ledger, projection, signer.public, self.not_heard, lambda: self._met, consult=self._note_reading
+        )
         self.transport: Transport | None = None
         self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
         self.last_heard = load_heard(home)  # node -> wall_ms
@@ -117,6 +128,7 @@ class Driver:
         self._projected_more = trio.Event()
         self._indexer: trio.Process | None = None
         self._rebuild = False  # the index, before the next indexer starts
+        self._noted = trio.Event()  # the journal has more
         self._read: set[EntryId] = set()  # looked at here, not yet written down
         self.files = FileStore(home.files_path)
         self.exchange = Exchange(self.files, self._send_get)
@@ -366,11 +378,15 @@ class Driver:
             await self._arrived.wait()
         if self.ledger.addresses().get(self.signer.public, ()) != transport.addresses:
             try:
-                await self._write_own("address", encode_address(transport.addresses))
+                await self._write_own(lambda: [("address", encode_address(transport.addresses), ())])
             except HamkorError as error:
                 log.error("addresses not published", extra={"error": str(error)})
 
-    async def _write_own(self, kind: str, body: bytes, refs: tuple[EntryId, ...] = ()) -> None:
+    async def _write_own(self, make: Callable[[], Sequence[Draft]], time_ms: int = 0) -> None:
+        """Sign and admit what `make` gives, which is asked once all that was signed before is in the log.
+
+        time_ms: when that was; now by default. Where `make` gives nothing, nothing is signed.
+        """
         async with self._own_turn:
             me = self.signer.public
             mark = Mark.open(self.home.mark_path, me)
@@ -382,9 +398,12 @@ class Driver:
             size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
             if mark.check(size, last) == "lost":
                 mark.adopt(size, last)
-            time_ms = max(wall_ms(), log_state.time_ms if log_state is not None else 0)
+            drafts = make()
+            if not drafts:
+                return
+            time_ms = max(time_ms or wall_ms(), log_state.time_ms if log_state is not None else 0)
             place = Place(me, size, last)
-            drafts = naming([(kind, body, refs)], acts_to_name(self.ledger, me))
+            drafts = naming(drafts, acts_to_name(self.ledger, me))
             run, _ids = sign_batch(self.signer, self.ledger.network_id, mark, place, drafts, time_ms)
             submit_answer(await self.ask(partial(_submitted, run)))
 
@@ -490,12 +509,43 @@ class Driver:
             self._read.clear()
             for record, step in drafts:
                 unit = self.ledger.authority.standings[self.signer.public].unit
+                body = encode_step(record, step, {"unit": unit})
                 try:
-                    await self._write_own("step", encode_step(record, step, {"unit": unit}), (record,))
+                    await self._write_own(partial(_step_on, record, body))
                 except HamkorError as error:
                     log.error("receipt not written", extra={"record": record.hex()[:12], "error": str(error)})
             if not self._read:
                 await projected.wait()
+
+    def _note_reading(self, notes: list[Noted]) -> None:
+        self.journal.add(notes)
+        self._noted.set()
+
+    async def consulting(self) -> None:
+        """Make entries of the journal's lines, one by one, as long as this node may sign.
+
+        What cannot be written now waits until more is noted, or for a while. Nothing is lost meanwhile.
+        """
+        while True:
+            self._noted = trio.Event()
+            try:
+                while await self._write_next_reading():
+                    continue
+            except HamkorError as error:
+                log.error("consultations wait in the journal", extra={"error": str(error)})
+            with trio.move_on_after(_AGAIN_S if self.home.journal_path.exists() else float("inf")):
+                await self._noted.wait()
+
+    async def _write_next_reading(self) -> bool:
+        """Write the journal's next line into the log; False where there is none."""
+        me = self.signer.public
+        note = self.journal.next() if self.home.journal_path.exists() else None
+        if note is None or not self.ledger.authority.is_node(me) or self.ledger.fork(me) is not None:
+            return False
+        draft = (CONSULTATION, encode_consultation(note.read), ())
+        # what a crash left signed and not submitted may be this very line: then it is in the log by now
+        await self._write_own(lambda: [draft] if self.journal.next() == note else [], note.time_ms)
+        return True
 
     def _looked_at(self, view: Mapping[str, Value]) -> None:
         """An officer at this node has looked at a record: note it where the record is for this unit."""
@@ -568,7 +618,7 @@ class Driver:
         if exact and self.projection.cursor() < self.ledger.arrival():
             raise BusyError("the search index is far behind; ask again when it has followed (hamkor status)")
         answer = self.desk.answer(request)
-        if request.get("op") == "show" and isinstance(answer, dict):
+        if request.get("op") == "show" and isinstance(answer, dict) and not answer.get("masked"):
             self._looked_at(answer)
         return answer
 
@@ -614,7 +664,7 @@ class Driver:
 
     async def _watch(self, request: Request, send_item: SendItem) -> Value:
         """New records and steps that fit, as they arrive."""
-        self.desk.answer({**request, "op": "find", "limit": 1})  # what is wrong with the query shows at once
+        self.desk.answer({**request, "op": "find", "limit": 1, "why": None})  # a wrong query shows at once
         after = self.projection.cursor()
         while True:
             projected = self._projected_more
@@ -712,6 +762,7 @@ async def _serve(driver: Driver, signer: SigningKey) -> None:
                 nursery.start_soon(driver.dialling, transport)
                 nursery.start_soon(driver.publish_addresses, transport)
                 nursery.start_soon(driver.receipts)
+                nursery.start_soon(driver.consulting)
                 nursery.start_soon(driver.save_chunks)
                 nursery.start_soon(driver.fetching)
                 log.info("ready", extra={"addresses": list(transport.addresses), "entries": driver.ledger.entries})

@@ -1,5 +1,6 @@
 """A home's store used directly, while no daemon runs: the same requests, the same answers."""
 
+import os
 from collections.abc import Mapping
 
 from keys.errors import BusyError, HomeError
@@ -9,6 +10,7 @@ from ledger.projection import Projection
 from ledger.search import Search
 from ledger.storage import Storage
 from ledger.store import Ledger, load
+from node.consulted import Journal, account_name
 from node.desk import Desk
 from node.heard import absent_nodes, load_heard
 from node.home import Home
@@ -24,10 +26,14 @@ class Direct:
         self._storage = storage
         self._projection = projection
         me = read_owner(home.key_path).public if home.key_path.exists() else None
-        self._desk = Desk(ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)))
+        self._journal = Journal(home.journal_path, ledger, me)
+        self._desk = Desk(
+            ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)), consult=self._journal.add
+        )
 
     def answer(self, request: Mapping[str, Value]) -> Value:
         """The answer to one request."""
+        request = {**request, "user": account_name(os.getuid())}
         match request.get("op"):
             case "submit":
                 result = self.ledger.commit([(read_run(request),)])

@@ -6,6 +6,7 @@ node.key        the node's key, encrypted; node.key.mark: its high-water mark; n
 store/          the ledger (LMDB)
 search.db       the search projection; may be deleted, it is built again
 searches.json   saved searches; heard.json: when other nodes were last heard
+consultations.journal   who was shown marked records, until it is in the node's log
 files/          attached files in chunks named by their hashes
 control.sock    where the running daemon listens, mode 0600
 hamkor.log      what the daemon did, one JSON object a line
@@ -112,6 +113,11 @@ class Home:
     def heard_path(self) -> Path:
         """When other nodes were last heard."""
         return self.path / "heard.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Who was shown marked records and is not in the node's log yet."""
+        return self.path / "consultations.journal"
 
     @property
     def files_path(self) -> Path:
