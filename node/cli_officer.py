@@ -225,6 +225,17 @@ def _read(commands: Commands) -> None:
     )  # fmt: skip
     log.add_argument("--follow", action="store_true", help=_("go on as new ones come"))
     add_why(log)
+    consultations = command(
+        commands, "consultations", "consulting:consultations",
+        _("who read marked records, when, what for, and through which node"), "hamkor consultations tosheva --since 7d",
+    )  # fmt: skip
+    consultations.add_argument(
+        "about", nargs="?", metavar="ID_OR_OFFICER",
+        help=_("a record, by its id's first digits, or an officer or account (default: all)"),
+    )  # fmt: skip
+    consultations.add_argument("--since", metavar="TIME", help=_("from then on: 2026-03-14T22:00, 3d"))
+    consultations.add_argument("--until", metavar="TIME", help=_("up to then"))
+    consultations.add_argument("--limit", type=int, default=100)
     who = command(
         commands, "who", "standing:who",
         _("the certificates from a key or name up to the charter, and what became of it"), "hamkor who tosheva",

@@ -42,7 +42,7 @@ from ledger.workflow import names
 from node.boards import RECEIPTED, receipts_due
 from node.clock import now, wall_ms
 from node.consulted import KIND as CONSULTATION
-from node.consulted import Journal, Noted
+from node.consulted import Journal
 from node.control import Request, SendItem, serve_control
 from node.desk import LIMIT_MAX, Desk, alone
 from node.engine.engine import Engine, EngineSettings
@@ -108,9 +108,7 @@ class Driver:
         self.engine = Engine(signer.public, ledger, rng, settings)
         self.projection = projection
         self.journal = Journal(home.journal_path, ledger, signer.public)
-        self.desk = Desk(
-            ledger, projection, signer.public, self.not_heard, lambda: self._met, consult=self._note_reading
-        )
+        self.desk = Desk(ledger, projection, signer.public, self.not_heard, lambda: self._met, self.journal)
         self.transport: Transport | None = None
         self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
         self.last_heard = load_heard(home)  # node -> wall_ms
@@ -517,10 +515,6 @@ class Driver:
             if not self._read:
                 await projected.wait()
 
-    def _note_reading(self, notes: list[Noted]) -> None:
-        self.journal.add(notes)
-        self._noted.set()
-
     async def consulting(self) -> None:
         """Make entries of the journal's lines, one by one, as long as this node may sign.
 
@@ -574,6 +568,9 @@ class Driver:
             log.error("index damaged", extra={"error": str(error)})
             self._rebuild_index()
             raise BusyError("the search index was damaged and is being built anew; ask again in a while") from None
+        finally:
+            if request.get("why"):
+                self._noted.set()  # the journal may have grown
 
     def _rebuild_index(self) -> None:
         """Have the index built from the beginning, by the next indexer."""

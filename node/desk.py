@@ -2,8 +2,8 @@
 the command line uses it directly when no daemon runs.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 from keys.errors import AdmissionError, FormatError, LocalError, UsageError
 from keys.signing import PublicKey
@@ -29,27 +29,33 @@ from node.clock import wall_ms
 from node.consulted import Noted
 from node.masking import hide, marked_rows, record_of
 from protocol.acts import Certify
-from protocol.body import Consultation, encode_consultation, parse_record
+from protocol.body import Consultation, encode_consultation, parse_consultation, parse_record
 from protocol.codec import Value
 from protocol.entry import Entry, EntryId, entry_id
 from protocol.limits import CONSULTED_MAX, SEQ_MAX
 
 LIMIT_MAX: Final = 1000
+_DIGITS_MIN: Final = 4  # of an id, where a name might be meant
 _WRITERS: Final = {"record": ("officer",), "step": ("officer",), "act": ("agency", "admin"), "address": ("node",)}
 
 Absent = Callable[[], list[Value]]
-Consult = Callable[[list[Noted]], object]  # notes consultations down, durably, or raises
 
 
-def _no_journal(_: list[Noted]) -> object:
-    raise LocalError("there is no place here to write down who reads marked records, so they are not shown")
+class Readings(Protocol):
+    """Where it is noted who is shown marked records; see `node.consulted.Journal`."""
+
+    def add(self, notes: Sequence[Noted]) -> None:
+        """Durable when this returns."""
+
+    def pending(self) -> Sequence[Noted]:
+        """What is no entry yet."""
 
 
 class Desk:
     """Answers requests {"op": name, ...}; `me` is the node's own key, if it has one.
 
     absent: the nodes that are not heard from now, and since when. whole: whether all that another node holds is here.
-    consult: called before content of marked records is given out. clock: what time it is for queries, ms.
+    journal: without one no content of marked records is given out. clock: what time it is for queries, ms.
 
     Whoever asks for content says in the request "why", and may say "officer" (a key) and "command"; "user" is the
     account that asks. Without "why" the content of marked records is left out. What only helps to write the next step
@@ -58,14 +64,15 @@ class Desk:
 
     def __init__(
         self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list,
-        whole: Callable[[], bool] = lambda: False, consult: Consult = _no_journal, clock: Callable[[], int] = wall_ms,
+        whole: Callable[[], bool] = lambda: False, journal: Readings | None = None,
+        clock: Callable[[], int] = wall_ms,
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._projection = projection
         self._me = me
         self._absent = absent
         self._whole = whole
-        self._consult = consult
+        self._journal = journal
         self._clock = clock
         boards = Boards(ledger, projection, me, absent)
         self._ops: Mapping[str, Callable[[Mapping[str, Value]], Value]] = {
@@ -82,6 +89,7 @@ class Desk:
             "prepare": self.prepare,
             "status": lambda _: self.ledger_status(),
             "consult": self.consult,
+            "consultations": self.consultations,
             "requests": boards.requests,
             "alerts": boards.alerts,
             "procedures": boards.procedures,
@@ -132,7 +140,60 @@ class Desk:
             raise UsageError(f"the purpose cannot be written down: {error}") from None
         if reads:
             now_ms = wall_ms()
-            self._consult([Noted(now_ms, read) for read in reads])
+            if self._journal is None:
+                raise LocalError("there is no place here to write down who reads marked records, so they are not shown")
+            self._journal.add([Noted(now_ms, read) for read in reads])
+
+    def consultations(self, request: Mapping[str, Value]) -> Value:
+        """Who read marked records, newest first, and what waits in this home's journal to become an entry.
+
+        about: the first digits of a record's id, or an officer (as `who`), or an account; nothing: all.
+        since, until: as in a query.
+        """
+        about = str(request.get("about") or "").strip()
+        times = [f"{name}:{request[name]}" for name in ("since", "until") if request.get(name)]
+        span = parse_query(" ".join(times), self._clock())
+        record = self._record_named(about)
+        officers = frozenset(one.key for one in standings_named(self._ledger.authority, about)) if about else None
+        if record is not None:
+            officers = None
+        since, until = span.since_ms or 0, span.until_ms if span.until_ms is not None else SEQ_MAX
+        ids = self._projection.consultations(record, officers, about, since, until, _limit(request, 100))
+        rows: list[Value] = []
+        for entry in map(self._ledger.entry, ids):
+            standing = self._ledger.authority.of(entry.key) if entry is not None else None
+            if entry is not None and (standing is None or standing.rank == "node"):  # by others it says nothing
+                view = self._reading(parse_consultation(entry.body or b""), entry.time_ms)
+                view |= {"id": entry.id.hex(), "short": short_id(self._ledger, entry.id)}
+                view |= {"node": author_view(self._ledger.authority, entry.key), "status": self._ledger.status(entry)}
+                rows.append(view)
+        waiting: list[Value] = [
+            self._reading(note.read, note.time_ms)
+            for note in (self._journal.pending() if self._journal is not None else ())
+            if since <= note.time_ms < until and (
+                not about or record in note.read.records
+                or (record is None and (note.read.user == about or note.read.officer in (officers or ())))
+            )
+        ]  # fmt: skip
+        return {"rows": rows, "pending": waiting}
+
+    def _record_named(self, about: str) -> EntryId | None:
+        """The record that digits are the beginning of the id of, or of a step on it."""
+        digits = about.lower()
+        if len(digits) < _DIGITS_MIN or not set(digits) <= set("0123456789abcdef"):
+            return None
+        entry = self._entry(digits)
+        if entry is None or entry.kind not in ("record", "step"):
+            return None
+        return record_of(entry_view(self._ledger, entry))
+
+    def _reading(self, read: Consultation, time_ms: int) -> dict[str, Value]:
+        officer = author_view(self._ledger.authority, read.officer) if read.officer is not None else None
+        records: list[Value] = [{"id": one.hex(), "short": short_id(self._ledger, one)} for one in read.records]
+        return {
+            "time_ms": time_ms, "officer": officer, "user": read.user, "why": read.why, "command": read.command,
+            "records": records,
+        }  # fmt: skip
 
     def _marked_views(self, entries: Iterable[Entry]) -> list[dict[str, Value]]:
         """`entry_view` of each, with the mark that its record has now."""

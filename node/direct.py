@@ -26,10 +26,8 @@ class Direct:
         self._storage = storage
         self._projection = projection
         me = read_owner(home.key_path).public if home.key_path.exists() else None
-        self._journal = Journal(home.journal_path, ledger, me)
-        self._desk = Desk(
-            ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)), consult=self._journal.add
-        )
+        journal = Journal(home.journal_path, ledger, me)
+        self._desk = Desk(ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)), journal=journal)
 
     def answer(self, request: Mapping[str, Value]) -> Value:
         """The answer to one request."""
