@@ -19,7 +19,8 @@ from keys.errors import BusyError, FormatError, HamkorError, KeyFileError, Local
 from keys.mark import Mark, mark_path
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
-from node.home import Home
+from node.consulted import Noted
+from node.home import Home, open_home
 from node.submit import BATCH_MAX, naming, pending_runs, run_request, sign_batch
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
@@ -128,12 +129,11 @@ def _raised(error: Mapping[str, Value]) -> HamkorError:
 class _Direct:
     """The store itself, for as long as no daemon runs."""
 
-    running = False
-
     def __init__(self, home: Home) -> None:
         from node.direct import open_direct  # LMDB and SQLite are loaded only where they are needed
 
-        self._direct = open_direct(home)
+        self.running = home.past is not None  # nothing is stopped about the past
+        self._direct = open_direct(home, _ReadingsAt(home.past.of) if home.past is not None else None)
 
     def ask(self, op: str, **fields: Value) -> Value:
         return self._direct.answer({"op": op, **fields})
@@ -146,6 +146,26 @@ class _Direct:
 
     def close(self) -> None:
         self._direct.close()
+
+
+class _ReadingsAt:
+    """Notes at the node of another home who is shown marked records."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, notes: Sequence[Noted]) -> None:
+        """Durable when this returns. The node says when it is, and who asks."""
+        with open_node(open_home(self._path)) as node:
+            for note in notes:
+                read = note.read
+                node.ask(
+                    "consult", records=list(read.records), why=read.why, command=read.command, officer=read.officer
+                )
+
+    def pending(self) -> Sequence[Noted]:
+        """Nothing: it waits at that node."""
+        return ()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 from keys.errors import FormatError, LocalError, UsageError
@@ -162,17 +161,13 @@ def find(args: argparse.Namespace) -> int:
     return 0 if hits else 1
 
 
-def _saved_path(home: Home) -> Path:
-    return home.path / "searches.json"
-
-
 def _saved(home: Home) -> dict[str, str]:
     try:
-        found = json.loads(_saved_path(home).read_text(encoding="utf-8"))
+        found = json.loads(home.searches_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise LocalError(f"{_saved_path(home)}: {error}") from None
+        raise LocalError(f"{home.searches_path}: {error}") from None
     return {str(name): str(words) for name, words in found.items()} if isinstance(found, dict) else {}
 
 
@@ -199,9 +194,9 @@ def _save(home: Home, name: str, words: str) -> None:
 def _write_saved(home: Home, known: Mapping[str, str]) -> None:
     try:
         text = json.dumps(dict(sorted(known.items())), ensure_ascii=False, indent=1)
-        replace_file(_saved_path(home), (text + "\n").encode())
+        replace_file(home.searches_path, (text + "\n").encode())
     except OSError as error:
-        raise LocalError(f"{_saved_path(home)}: {error.strerror}") from None
+        raise LocalError(f"{home.searches_path}: {error.strerror}") from None
 
 
 def searches(args: argparse.Namespace) -> int:

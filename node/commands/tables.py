@@ -110,8 +110,8 @@ def import_csv(args: argparse.Namespace) -> int:
             except (UsageError, FormatError) as error:
                 refused.append((line, str(error)))
             if counts.rows % 500 == 0:
-                _progress(_("checked"), told(), size_bytes)
-    _progress(_("checked"), size_bytes, size_bytes)
+                progress(_("checked"), told(), size_bytes)
+    progress(_("checked"), size_bytes, size_bytes)
     counts.refused = len(refused)
     known = _known(args, [import_id for import_id, _draft in drafts])
     fresh = [draft for import_id, draft in drafts if import_id not in known]
@@ -160,7 +160,8 @@ def _tell(args: argparse.Namespace, counts: _Counts, refused: list[tuple[int, st
     say(told.format(rows=counts.rows, fresh=fresh, written=counts.written, known=counts.known, refused=counts.refused))
 
 
-def _progress(what: str, done: int, of: int) -> None:
+def progress(what: str, done: int, of: int) -> None:
+    """A bar on standard error, where a person looks."""
     if sys.stderr.isatty() and of:
         filled = min(30, 30 * done // of)
         sys.stderr.write(f"\r{what} [{'#' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= of else ""))

@@ -1,4 +1,4 @@
-"""Who reads marked records is asked what for, and it is in the node's log: exactly once, whatever happens to the node."""
+"""Who reads marked records says what for, and it is in the node's log: exactly once, whatever happens to the node."""
 
 import csv
 import json
