@@ -79,7 +79,9 @@ def tell_masked(rows: Iterable[Mapping[str, Any]]) -> None:
 def _officer(args: argparse.Namespace) -> PublicKey | None:
     """Whose key file is named, in --key or HAMKOR_KEY; else that of the only officer with one in the home."""
     given = getattr(args, "key", None) or os.environ.get("HAMKOR_KEY")
-    paths = [Path(given)] if isinstance(given, (str, Path)) else sorted(home_of(args).own_path.glob("*.key"))[:_FILES_MAX]
+    paths = (
+        [Path(given)] if isinstance(given, (str, Path)) else sorted(home_of(args).own_path.glob("*.key"))[:_FILES_MAX]
+    )
     owners = []
     for path in paths:
         try:
