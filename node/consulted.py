@@ -191,7 +191,7 @@ def _value(line: bytes) -> dict[str, Any]:
     """What a line says. Raises ValueError on a damaged one."""
     value = json.loads(line[_DIGITS:]) if _is_whole(line) else None
     if not isinstance(value, dict):
-        raise ValueError("its checksum is wrong")  # noqa: TRY004  # as json raises it
+        raise ValueError(line)  # noqa: TRY004  # as json raises it
     return value
 
 

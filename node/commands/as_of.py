@@ -72,7 +72,7 @@ def _inner(args: argparse.Namespace) -> argparse.Namespace:
     inner: argparse.Namespace = args.parse(args.words)
     if inner.run not in _READING or getattr(inner, "follow", False):
         raise UsageError(_("as-of is followed by find, show, history, stats or log, and what belongs to that"))
-    inner.typed = f"as-of {inner.typed}"
+    inner.typed, inner.json = f"as-of {inner.typed}", inner.json or args.json
     return inner
 
 
