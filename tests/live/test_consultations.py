@@ -160,6 +160,26 @@ def test_boards_leave_content_out_until_a_purpose_is_given(office: Office) -> No
     assert readings(office, 0, question)[0]["command"] == "rfi list"
 
 
+def test_what_a_stolen_key_signed_is_told_without_the_content_of_marked_records(office: Office, marked: str) -> None:
+    for words in (("stolen", "officer 0"), ("stolen", "officer 0", "--json")):
+        out = office.ok(0, *words)
+        assert marked[:7] in out
+        assert SECRET_PLACE not in out
+    assert SECRET_PLACE in office.ok(0, "stolen", "officer 0", "--why", "laptop gone")
+    assert readings(office, 0, marked)[0]["command"] == "stolen"
+
+
+def test_editor_shows_a_marked_record_for_a_purpose_only(
+    office: Office, marked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", "false")
+    assert "--why" in office.run(0, "amend", marked, "--edit", by=0)[2]
+    before = len(readings(office, 0, marked))
+    office.run(0, "amend", marked, "--edit", "--why", "a slip of the pen", by=0)
+    rows = readings(office, 0, marked)
+    assert (len(rows), rows[0]["command"]) == (before + 1, "amend")
+
+
 def test_words_that_cannot_be_written_down_are_refused_and_nothing_is_shown(office: Office, marked: str) -> None:
     for why in ("x" * 2001, "a\u202eb"):
         status, out, err = office.run(0, "show", marked, "--why", why)
