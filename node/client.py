@@ -8,7 +8,7 @@ stands, and is handed signed rows.
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ class _Direct:
 
 
 class _ReadingsAt:
-    """Notes at the node of another home who is shown marked records."""
+    """Notes at the node of another home who is shown marked records, and asks it which are marked by now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -166,6 +166,16 @@ class _ReadingsAt:
     def pending(self) -> Sequence[Noted]:
         """Nothing: it waits at that node."""
         return ()
+
+    def marks(self, records: Collection[EntryId]) -> Mapping[EntryId, str]:
+        """Those that have one: what was open once and is marked now is not to be had by asking for the past."""
+        ids = sorted(records)
+        asked: list[Value] = list(ids)
+        with open_node(open_home(self._path)) as node:
+            marks = node.ask("marks", records=asked) if ids else []
+        if not isinstance(marks, list) or len(marks) != len(ids):
+            raise FormatError("the node's answer is not understood; command line and node differ in version")
+        return {known: str(mark) for known, mark in zip(ids, marks, strict=True) if mark}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import pwd
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -95,6 +95,10 @@ class Journal:
         with self._open() as (_, raw):
             start, notes, _ = self._read(raw)
         return notes[self._done(start) :] if start is not None else []
+
+    def marks(self, _: Collection[EntryId]) -> Mapping[EntryId, str]:
+        """None beside those that the ledger tells."""
+        return {}
 
     def next(self) -> Noted | None:
         """What is to be written into the log next, by the daemon; deletes a journal of which all is written.

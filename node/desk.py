@@ -2,7 +2,7 @@
 the command line uses it directly when no daemon runs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from keys.errors import AdmissionError, FormatError, LocalError, UsageError
@@ -27,7 +27,7 @@ from ledger.view import (
 from node.boards import Boards
 from node.clock import wall_ms
 from node.consulted import Noted
-from node.masking import hide, marked_rows, record_of
+from node.masking import content_rows, hide, record_of
 from protocol.acts import Certify
 from protocol.body import Consultation, encode_consultation, parse_consultation, parse_record
 from protocol.codec import Value
@@ -49,6 +49,9 @@ class Readings(Protocol):
 
     def pending(self) -> Sequence[Noted]:
         """What is no entry yet."""
+
+    def marks(self, records: Collection[EntryId]) -> Mapping[EntryId, str]:
+        """Marks that these records have by now, where this is a moment of the past."""
 
 
 class Desk:
@@ -89,6 +92,7 @@ class Desk:
             "prepare": self.prepare,
             "status": lambda _: self.ledger_status(),
             "consult": self.consult,
+            "marks": self.marks,
             "consultations": self.consultations,
             "requests": boards.requests,
             "alerts": boards.alerts,
@@ -107,7 +111,12 @@ class Desk:
                 f"unknown request {str(request.get('op'))[:24]!r}; command line and node differ in version"
             )
         answer = operation(request)
-        rows = marked_rows(str(request.get("op")), answer)
+        rows = content_rows(str(request.get("op")), answer)
+        if self._journal is not None and rows:
+            now = self._journal.marks({record_of(row) for row in rows if not row["marked"]})
+            for row in rows:
+                row["marked"] = row["marked"] or now.get(record_of(row), "")
+        rows = [row for row in rows if row["marked"]]
         if rows and request.get("why"):
             self._write_down(request, map(record_of, rows))
         else:
@@ -124,6 +133,13 @@ class Desk:
         here = [entry.id for known in ids if (entry := self._ledger.entry(known)) is not None]
         self._write_down(request, here)
         return len(here)
+
+    def marks(self, request: Mapping[str, Value]) -> Value:
+        """The marks of `records`, in their order; empty where there is none."""
+        given = request.get("records")
+        ids = [known for known in (given if isinstance(given, list) else []) if isinstance(known, bytes)]
+        marks = record_marks(self._ledger, self._projection, ids)
+        return [marks[known] for known in ids]
 
     def _write_down(self, request: Mapping[str, Value], records: Iterable[EntryId]) -> None:
         """Raises UsageError where the words are not such as may be written, LocalError where they cannot be kept."""

@@ -20,14 +20,14 @@ _KEPT: Final = frozenset({  # what a row may say of a record whose content is hi
 })  # fmt: skip
 
 
-def marked_rows(op: str, answer: Value) -> list[dict[str, Value]]:
-    """The rows of an answer that are of marked records."""
+def content_rows(op: str, answer: Value) -> list[dict[str, Value]]:
+    """The rows of an answer that say in "marked" whether they may be shown."""
     if op not in _ROWS:
         return []
     where = _ROWS[op]
     found = answer.get(where) if where and isinstance(answer, dict) else answer
     rows = found if isinstance(found, list) else [found]
-    return [row for row in rows if isinstance(row, dict) and row.get("marked")]
+    return [row for row in rows if isinstance(row, dict) and "marked" in row]
 
 
 def record_of(row: Mapping[str, Value]) -> EntryId:

@@ -120,6 +120,16 @@ def test_marked_records_of_then_are_read_for_a_purpose_that_the_home_itself_note
     assert {"why": "court 12", "command": "as-of show"}.items() <= after[0].items()
 
 
+def test_what_is_marked_now_needs_a_purpose_also_where_it_was_open_then(past: Past) -> None:
+    record = past.office.write(0, *SEIZURE, "place=Open yard", by=0)
+    then = past.attest(FIRST_MS + 7 * DAY_MS // 4)
+    assert "Open yard" in past.ok("node-1", then, "show", record)
+    past.office.ok(0, "amend", record, "handling.tlp=AMBER", by=0)
+    assert "AMBER" in past.run("node-1", then, "show", record)[2]
+    assert "Open yard" not in past.ok("node-1", then, "find", "heroin") + past.ok("node-1", then, "history", past.early)
+    assert "Open yard" in past.ok("node-1", then, "show", record, "--why", "case 9")
+
+
 def readings(past: Past) -> list[dict[str, Any]]:
     """Those of the secret record, the newest first, written and waiting."""
     answer = json.loads(past.office.run(0, "consultations", past.secret, "--json")[1])

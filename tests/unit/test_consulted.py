@@ -11,7 +11,7 @@ from ledger.handling import mark
 from ledger.store import Ledger, create
 from node import consulted
 from node.consulted import Journal, Noted
-from node.masking import hide, marked_rows, record_of
+from node.masking import content_rows, hide, record_of
 from protocol.acts import Certify, encode_act
 from protocol.body import Consultation, encode_consultation, parse_consultation
 from protocol.codec import Value
@@ -193,7 +193,7 @@ def test_hidden_row_keeps_its_names_and_none_of_its_content() -> None:
 
 def test_rows_of_every_answer_that_has_content_are_found() -> None:
     open_, kept = {"id": "aa" * 32, "marked": ""}, {"id": "bb" * 32, "record": "cc" * 32, "marked": "RED"}
-    assert marked_rows("show", kept) == marked_rows("find", {"hits": [open_, kept]}) == [kept]
-    assert marked_rows("conflicts", [kept, open_]) == marked_rows("log", {"entries": [kept]}) == [kept]
-    assert marked_rows("show", None) == marked_rows("stats", {"rows": [kept]}) == []
+    assert content_rows("show", kept) == content_rows("log", {"entries": [kept]}) == [kept]
+    assert content_rows("find", {"hits": [open_, kept]}) == content_rows("conflicts", [open_, kept]) == [open_, kept]
+    assert content_rows("show", None) == content_rows("stats", {"rows": [kept]}) == []
     assert (record_of(kept).hex(), record_of(open_).hex()) == ("cc" * 32, "aa" * 32)
