@@ -14,6 +14,7 @@ cannot be read is counted as malformed and found by nothing.
 | `links`   | link that stands    | from, relation, to, by which agency                                         |
 | `spots`   | record with a place | R*Tree                                                                      |
 | `named`   | id that a step names| the step's arrival: asked when that id comes after the step                 |
+| `consulted`| record that was read| in which consultation; `consultations` holds when, by which officer, account |
 | `authors` | author of an entry  | the agency and unit by which those entries were read                        |
 
 The tables of `ledger/comparison.py` are in the same file.
@@ -41,9 +42,9 @@ from ledger.query import index_texts
 from ledger.search import STEPS_MAX, Search, created, operation, operation_of, state_of, step_operations, undisputed
 from ledger.store import Arrived, Ledger
 from ledger.workflow import WORKFLOWS, decimal, outline, position, time_ms
-from protocol.body import parse_record, parse_step
+from protocol.body import parse_consultation, parse_record, parse_step
 from protocol.codec import Value
-from protocol.entry import EntryId
+from protocol.entry import Entry, EntryId
 
 SCHEMA_VERSION: Final = 6
 COUNTS: Final = "ok"  # the status of an entry that counts
@@ -79,6 +80,10 @@ CREATE VIRTUAL TABLE spots USING rtree (doc, south, north, west, east);
 CREATE TABLE named (id BLOB NOT NULL, arrival INTEGER NOT NULL, PRIMARY KEY (id, arrival)) STRICT, WITHOUT ROWID;
 CREATE TABLE authors (key BLOB PRIMARY KEY, agency TEXT NOT NULL, unit TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE cuts (key BLOB PRIMARY KEY, size INTEGER NOT NULL, why TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE consultations (id BLOB PRIMARY KEY, time_ms INTEGER NOT NULL, officer BLOB, account TEXT NOT NULL)
+STRICT, WITHOUT ROWID;
+CREATE INDEX consultations_time ON consultations (time_ms);
+CREATE TABLE consulted (record BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (record, id)) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, coarse, content = '', tokenize = 'unicode61 remove_diacritics 2');
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES ('cursor', 0), ('malformed', 0);
@@ -106,6 +111,8 @@ class _Batch:
     spots: list[tuple[object, ...]] = field(default_factory=list)
     named: list[tuple[EntryId, int]] = field(default_factory=list)
     steps: list[_Step] = field(default_factory=list)  # that count
+    consultations: list[tuple[object, ...]] = field(default_factory=list)
+    consulted: list[tuple[EntryId, EntryId]] = field(default_factory=list)  # record, consultation
     malformed: int = 0
 
 
@@ -152,6 +159,8 @@ class Projection(Search):
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.entries)
         db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
         db.executemany("INSERT INTO named VALUES (?, ?)", batch.named)
+        db.executemany("INSERT OR REPLACE INTO consultations VALUES (?, ?, ?, ?)", batch.consultations)
+        db.executemany("INSERT OR REPLACE INTO consulted VALUES (?, ?)", batch.consulted)
         _insert_docs(db, batch)
         db.execute("UPDATE state SET value = value + ? WHERE name = 'malformed'", (batch.malformed,))
         places = [(key, *_place(authority, key)) for key in {item.entry.key for item in arrived}]
@@ -242,13 +251,22 @@ def _batch(arrived: Iterable[Arrived], ledger: Ledger) -> _Batch:
     batch = _Batch()
     for item in arrived:
         kind = item.entry.kind
-        readable = kind in ("record", "step") and item.entry.body is not None and item.entry.space is None
+        readable = item.entry.body is not None and item.entry.space is None
         try:
-            if readable:
+            if readable and kind in ("record", "step"):
                 _index(item, ledger, batch)
+            elif readable and kind == "consultation":
+                _index_consultation(item.entry, batch)
         except FormatError:
             batch.malformed += 1
     return batch
+
+
+def _index_consultation(entry: Entry, batch: _Batch) -> None:
+    """Add the rows of who read what to the batch. Raises FormatError."""
+    read = parse_consultation(entry.body or b"")
+    batch.consultations.append((entry.id, entry.time_ms, read.officer, read.user))
+    batch.consulted += [(record, entry.id) for record in read.records]
 
 
 def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:

@@ -147,6 +147,26 @@ class Search:
                     continue
         return found
 
+    def consultations(
+        self, record: bytes | None, officers: frozenset[bytes] | None, account: str, since_ms: int, until_ms: int,
+        limit: int,
+    ) -> list[EntryId]:  # fmt: skip
+        """Entries that say who read marked records, the latest first: of a record, or by officers or an account.
+
+        since_ms up to below until_ms, by their nodes' clocks. Where neither record nor officers are given: all.
+        """
+        sql, values = "SELECT id FROM consultations WHERE time_ms >= ? AND time_ms < ?", [since_ms, until_ms]
+        bound: list[object] = list(values)
+        if record is not None:
+            sql += " AND id IN (SELECT id FROM consulted WHERE record = ?)"
+            bound.append(record)
+        elif officers is not None:
+            sql += f" AND (account = ? OR officer IN ({', '.join('?' * len(officers))}))"
+            bound += [account, *sorted(officers)]
+        with self.connection() as db:
+            rows = db.execute(f"{sql} ORDER BY time_ms DESC, id LIMIT ?", (*bound, limit))
+            return [EntryId(row[0]) for row in rows]
+
     def counts(self) -> dict[str, int]:
         """How many records there are of each type; under "" how many entries are malformed."""
         sql = "SELECT type, count(*) FROM docs WHERE counts GROUP BY type ORDER BY type"

@@ -10,6 +10,7 @@ from typing import Final
 from keys.errors import FormatError
 from ledger.authority import Authority, Ended, Standing
 from ledger.document import FILE, LINK, RETRACTED, TAG, Document, Operation, Said, changes
+from ledger.handling import document_mark, mark
 from ledger.store import Ledger
 from protocol.acts import (
     Admit,
@@ -24,7 +25,7 @@ from protocol.acts import (
     Unit,
     parse_act,
 )  # fmt: skip
-from protocol.body import parse_address, parse_record, parse_step
+from protocol.body import parse_address, parse_consultation, parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import Entry, EntryId
 
@@ -88,7 +89,10 @@ def ended_view(ledger: Ledger, ended: Ended, authority: Authority | None = None)
 
 
 def entry_view(ledger: Ledger, entry: Entry) -> dict[str, Value]:
-    """One entry: header, author, status (as `Ledger.status`, "malformed" or "withheld") and what its body says."""
+    """One entry: header, author, status (as `Ledger.status`, "malformed" or "withheld") and what its body says.
+
+    marked: as the entry itself says; whoever shows it asks what its record says now (`ledger/handling.py`).
+    """
     view: dict[str, Value] = {
         "id": entry.id.hex(),
         "short": short_id(ledger, entry.id),
@@ -99,6 +103,7 @@ def entry_view(ledger: Ledger, entry: Entry) -> dict[str, Value]:
         "author": author_view(ledger.authority, entry.key),
         "refs": [ref.hex() for ref in entry.refs],
         "status": ledger.status(entry),
+        "marked": "",
         "fields": {},
     }
     if entry.body is None:
@@ -170,6 +175,7 @@ def document_view(ledger: Ledger, document: Document) -> dict[str, Value]:
         ],
         "retracted": document.retracted,
         "left_out": document.left_out,
+        "marked": document_mark(document),
         "summary": summary(document.fields()),
     }
 
@@ -259,12 +265,16 @@ def _body_view(kind: str, body: bytes) -> dict[str, Value]:
     match kind:
         case "record":
             record = parse_record(body)
-            return {"type": record.type, "fields": plain(record.fields)}
+            marked = mark(record.fields.get("handling"))
+            return {"type": record.type, "fields": plain(record.fields), "marked": marked}
         case "step":
             step = parse_step(body)
             return {"type": step.step, "record": step.record.hex(), "fields": plain(step.fields)}
         case "act":
             return {"type": "act", "note": act_sentence(body)}
+        case "consultation":
+            read = parse_consultation(body)
+            return {"note": f"{len(read.records)} marked records were read ({read.command}) by {read.user}: {read.why}"}
         case "address":
             return {"type": "address", "note": "can be reached at " + ", ".join(parse_address(body).addresses)}
         case _:

@@ -33,7 +33,7 @@ def command(
     parser.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     if printing:
         parser.add_argument("--json", action="store_true", help=_("print JSON"))
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, typed=parser.prog.partition(" ")[2])
     return parser
 
 
@@ -60,6 +60,14 @@ def add_passphrase(parser: argparse.ArgumentParser, *, creates: bool = False) ->
             "--kdf", choices=("interactive", "moderate", "sensitive"), default="moderate",
             help=_("what one guess at the passphrase costs (default: moderate, 256 MiB)"),
         )  # fmt: skip
+
+
+def add_why(parser: argparse.ArgumentParser) -> None:
+    """What marked records are read for."""
+    parser.add_argument(
+        "--why", metavar="TEXT",
+        help=_("what you read marked records for (default: HAMKOR_WHY); it is written into the ledger"),
+    )  # fmt: skip
 
 
 def add_fields_from(parser: argparse.ArgumentParser) -> None:

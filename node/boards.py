@@ -9,6 +9,7 @@ from typing import Final
 
 from keys.signing import PublicKey
 from ledger.document import Document, Operation
+from ledger.handling import document_mark
 from ledger.projection import Projection
 from ledger.search import step_operations
 from ledger.store import Ledger
@@ -93,17 +94,25 @@ class Boards:
         rows: list[Value] = []
         for head, document, steps in self._records("evidence"):
             fields = document.fields()
-            moves: list[Value] = [
-                {
-                    "give": self._side(move.give), "take": None if move.take is None else self._side(move.take),
-                    "difference_g": None if move.difference_g is None else f"{move.difference_g:f}",
-                    "seal_differs": move.seal_differs,
-                }
-                for move in custody(steps)
-            ]  # fmt: skip
             kept = ("exhibit_no", "object", "seal_no", "net_mass_g")
-            rows.append(head | {name: plain(fields.get(name)) for name in kept} | {"moves": moves})
+            rows.append(head | {name: plain(fields.get(name)) for name in kept} | {"moves": self._moves(steps)})
         return {"rows": rows, "not_heard": self._absent()}
+
+    def moves(self, request: Mapping[str, Value]) -> Value:
+        """The moves of one exhibit, `record`: for whoever writes the next one, as `Desk.record` for other steps."""
+        record = request.get("record")
+        steps = self._projection.steps_of(record) if isinstance(record, bytes) else []
+        return self._moves(step_operations(self._ledger, steps))
+
+    def _moves(self, steps: list[Operation]) -> list[Value]:
+        return [
+            {
+                "give": self._side(move.give), "take": None if move.take is None else self._side(move.take),
+                "difference_g": None if move.difference_g is None else f"{move.difference_g:f}",
+                "seal_differs": move.seal_differs,
+            }
+            for move in custody(steps)
+        ]  # fmt: skip
 
     def operations(self, request: Mapping[str, Value]) -> Value:
         """Operations that have not ended, and which of them meet in place and time.
@@ -161,7 +170,7 @@ class Boards:
                 "id": listed.record.hex(), "short": short_id(self._ledger, listed.record), "type": type_name,
                 "author": author_view(self._ledger.authority, document.author), "time_ms": document.time_ms,
                 "to": list(to), "summary": summary(document.fields()), "conflicts": len(document.conflicts()),
-                "for_us": me is not None and me.unit != "" and me.unit in to,
+                "for_us": me is not None and me.unit != "" and me.unit in to, "marked": document_mark(document),
             }  # fmt: skip
             yield head, document, step_operations(self._ledger, self._projection.steps_of(listed.record))
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from node.arguments import Commands, Parser, add_card, add_passphrase, command, group, list_of
+from node.arguments import Commands, Parser, add_card, add_passphrase, add_why, command, group, list_of
 from node.cli_authority import add_authority_commands
 from node.cli_officer import add_officer_commands
 from node.words import LANGUAGES, _, noted, told_error, use
@@ -80,12 +80,7 @@ def _call(words: Sequence[str]) -> int:
 
     try:
         use(_after("--lang", words))
-        args = _parse(words)
-        run: Callable[[argparse.Namespace], int] = args.run
-        if isinstance(args.run, str):
-            module, _, name = args.run.partition(":")
-            run = getattr(import_module(f"node.commands.{module}"), name)
-        return run(args)
+        return _run(_parse(words))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except BrokenPipeError:
@@ -97,6 +92,14 @@ def _call(words: Sequence[str]) -> int:
             return _fail(told_error(str(error)), error.exit_code)
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"this should not happen ({what}); HAMKOR_DEBUG=1 shows where", HamkorError.exit_code)
+
+
+def _run(args: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace], int] = args.run
+    if isinstance(args.run, str):
+        module, _, name = args.run.partition(":")
+        run = getattr(import_module(f"node.commands.{module}"), name)
+    return run(args)
 
 
 def _fail(message: str, status: int) -> int:
@@ -120,6 +123,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_authority_commands(commands)
     _node(commands)
     add_officer_commands(commands)
+    _past(commands)
     _auditor(commands)
     chosen = _chosen(words)
     for name, summary in EXTRAS.items():
@@ -277,6 +281,7 @@ def _node(commands: Commands) -> None:
     export.add_argument(
         "--for", dest="peer", type=Path, metavar="HEADS", help=_("only what the node of these heads lacks")
     )
+    add_why(export)
     command(
         commands, "reindex", "steward:reindex", _("build the search index anew; may be interrupted"), "hamkor reindex"
     )
@@ -290,6 +295,20 @@ def _node(commands: Commands) -> None:
         "hamkor import ledger.bundle",
     )  # fmt: skip
     take.add_argument("file", type=Path)
+
+
+def _past(commands: Commands) -> None:
+    past = command(
+        commands, "as-of", "as_of:as_of", _("what a node held at a checkpoint of its: find, show, history, stats, log"),
+        "hamkor as-of imt-4 2026-03-14T22:40 find geroin",
+    )  # fmt: skip
+    past.add_argument("node", metavar="NODE_OR_UNIT", help=_("whose checkpoints; a key's first digits will do"))
+    past.add_argument(
+        "moment", metavar="TIME_OR_CHECKPOINT",
+        help=_("its last checkpoint by then, by its clock (2026-03-14, 2026-03-14T22:40, 7d), or a checkpoint's id"),
+    )  # fmt: skip
+    past.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help=_("what to ask then, as it is typed"))
+    past.set_defaults(parse=_parse, call=_run)
 
 
 def _auditor(commands: Commands) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from node.arguments import Commands, add_passphrase, command, group
+from node.arguments import Commands, add_passphrase, add_why, command, group
 from node.words import _
 
 
@@ -104,6 +104,7 @@ def _ask(commands: Commands) -> None:
     end = stolen.add_mutually_exclusive_group()
     end.add_argument("--since", metavar="TIME", help=_("since when it may be in other hands: 2026-03-14T22:00, 3d"))
     end.add_argument("--last", metavar="ENTRY", help=_("the last entry that is to count"))
+    add_why(stolen)
 
 
 def _rekey(commands: Commands) -> None:

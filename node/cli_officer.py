@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from node.arguments import Commands, add_card, add_fields_from, add_passphrase, command, group, list_of
+from node.arguments import Commands, add_card, add_fields_from, add_passphrase, add_why, command, group, list_of
 from node.words import _
 
 
@@ -82,6 +82,7 @@ def _write(commands: Commands) -> None:
     list_of(amend, "fields", str, "FIELD=VALUE", nargs="*", text=_("as for hamkor add"))
     amend.add_argument("--unset", action="append", metavar="FIELD", help=_("take a field away; may be repeated"))
     amend.add_argument("--edit", action="store_true", help=_("write the fields in $EDITOR"))
+    add_why(amend)
     _key(amend)
     comment = command(
         commands, "comment", "writing:comment", _("add a remark to a record"),
@@ -158,6 +159,7 @@ def _files(commands: Commands) -> None:
     )
     fetch.add_argument("--name", help=_("only the file of this name"))
     fetch.add_argument("--wait", type=int, default=60, metavar="SECONDS", help=_("how long to wait (default: 60)"))
+    add_why(fetch)
 
 
 def _read(commands: Commands) -> None:
@@ -169,10 +171,12 @@ def _read(commands: Commands) -> None:
         "hamkor show 3fa9c1d",
     )
     _id(show)
+    add_why(show)
     history = command(
         commands, "history", "reading:history", _("who set what when, and what that replaced"), "hamkor history 3fa9c1d"
     )
     _id(history)
+    add_why(history)
     conflicts = command(
         commands, "conflicts", "reading:conflicts",
         _("fields with several values, and proposals; settle one with --take"),
@@ -180,6 +184,7 @@ def _read(commands: Commands) -> None:
     )  # fmt: skip
     conflicts.add_argument("id", nargs="?", help=_("the first digits of its id"))
     conflicts.add_argument("--take", action="append", metavar="FIELD=N", help=_("the value that is to stand"))
+    add_why(conflicts)
     _key(conflicts)
     find = command(
         commands, "find", "reading:find", _("find records: words, selectors, places, times"),
@@ -192,12 +197,14 @@ def _read(commands: Commands) -> None:
     find.add_argument("--limit", type=int, default=20)
     find.add_argument("--format", choices=("text", "json", "ids"), default="text")
     find.add_argument("--save", metavar="NAME", help=_("keep the query, to be used as @NAME"))
+    add_why(find)
     searches = command(commands, "searches", "reading:searches", _("the saved searches"), "hamkor searches")
     searches.add_argument("--forget", metavar="NAME")
     watch = command(
         commands, "watch", "reading:watch", _("print new hits as they arrive"), "hamkor watch plate:01A777BC"
     )
     list_of(watch, "words", str, "QUERY")
+    add_why(watch)
     stats = command(
         commands, "stats", "reading:stats", _("count seizures and add up masses, each event once"),
         "hamkor stats --by region since:2026",
@@ -217,6 +224,18 @@ def _read(commands: Commands) -> None:
         help=_("from this arrival on (with --key: from this seq)"),
     )  # fmt: skip
     log.add_argument("--follow", action="store_true", help=_("go on as new ones come"))
+    add_why(log)
+    consultations = command(
+        commands, "consultations", "consulting:consultations",
+        _("who read marked records, when, what for, and through which node"), "hamkor consultations tosheva --since 7d",
+    )  # fmt: skip
+    consultations.add_argument(
+        "about", nargs="?", metavar="ID_OR_OFFICER",
+        help=_("a record, by its id's first digits, or an officer or account (default: all)"),
+    )  # fmt: skip
+    consultations.add_argument("--since", metavar="TIME", help=_("from then on: 2026-03-14T22:00, 3d"))
+    consultations.add_argument("--until", metavar="TIME", help=_("up to then"))
+    consultations.add_argument("--limit", type=int, default=100)
     who = command(
         commands, "who", "standing:who",
         _("the certificates from a key or name up to the charter, and what became of it"), "hamkor who tosheva",
@@ -259,9 +278,12 @@ def _requests(commands: Commands) -> None:
     delay.add_argument("--until", required=True, metavar="TIME", help=_("a time, or +2d, +8h from now"))
     delay.set_defaults(fields=[])
     _key(delay)
-    command(rfi, "list", "workflows:rfi_list", _("all requests"), "hamkor rfi list").set_defaults(due_only=False)
+    every = command(rfi, "list", "workflows:rfi_list", _("all requests"), "hamkor rfi list")
+    every.set_defaults(due_only=False)
+    add_why(every)
     due = command(rfi, "due", "workflows:rfi_list", _("what is unanswered, the most urgent first"), "hamkor rfi due")
     due.set_defaults(due_only=True)
+    add_why(due)
 
 
 def _alerts(commands: Commands) -> None:
@@ -286,7 +308,9 @@ def _alerts(commands: Commands) -> None:
     )
     _id(ack)
     _more(ack)
-    command(alert, "list", "workflows:alert_list", _("by unit: delivered, read, acknowledged"), "hamkor alert list")
+    add_why(command(
+        alert, "list", "workflows:alert_list", _("by unit: delivered, read, acknowledged"), "hamkor alert list"
+    ))  # fmt: skip
     sop = group(commands, "sop", _("standing procedures, and who has acknowledged them"))
     publish = command(
         sop, "publish", "workflows:sop_publish", _("publish a procedure"),
@@ -300,7 +324,7 @@ def _alerts(commands: Commands) -> None:
     ack = command(sop, "ack", "workflows:sop_ack", _("say that you have read it"), "hamkor sop ack 3fa9c1d")
     _id(ack)
     _more(ack)
-    command(sop, "list", "workflows:sop_list", _("procedures, and who is missing"), "hamkor sop list")
+    add_why(command(sop, "list", "workflows:sop_list", _("procedures, and who is missing"), "hamkor sop list"))
 
 
 def _custody(commands: Commands) -> None:
@@ -323,7 +347,7 @@ def _custody(commands: Commands) -> None:
         parser.add_argument("--mass", required=True, metavar="GRAMS", help=_("net, as you weighed it"))
         parser.set_defaults(fields=[])
         _key(parser)
-    command(evidence, "list", "workflows:evidence_list", _("exhibits and every move"), "hamkor evidence list")
+    add_why(command(evidence, "list", "workflows:evidence_list", _("exhibits and every move"), "hamkor evidence list"))
 
 
 def _operations(commands: Commands) -> None:
@@ -344,6 +368,7 @@ def _operations(commands: Commands) -> None:
         op, "list", "workflows:op_list", _("operations, which of them meet, and how sure that is"), "hamkor op list"
     )
     listing.add_argument("--all", action="store_true", help=_("those that have ended too"))
+    add_why(listing)
 
 
 def _listings(commands: Commands) -> None:
@@ -358,9 +383,9 @@ def _listings(commands: Commands) -> None:
         add = command(named, "add", "workflows:add_typed", _("write one"), f"hamkor {name} add FIELD=VALUE")
         add.set_defaults(type=name)
         _more(add)
-        command(named, "list", "workflows:listing", _("list them"), f"hamkor {name} list").set_defaults(
-            type=name, columns=columns
-        )
+        listing = command(named, "list", "workflows:listing", _("list them"), f"hamkor {name} list")
+        listing.set_defaults(type=name, columns=columns)
+        add_why(listing)
         if name == "asset":
             move = command(
                 named,
@@ -404,3 +429,4 @@ def _tables(commands: Commands) -> None:
     )  # fmt: skip
     list_of(report, "words", str, "QUERY", nargs="*")
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    add_why(report)

@@ -8,7 +8,7 @@ stands, and is handed signed rows.
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from keys.errors import BusyError, FormatError, HamkorError, KeyFileError, Local
 from keys.mark import Mark, mark_path
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
-from node.home import Home
+from node.consulted import Noted
+from node.home import Home, open_home
 from node.submit import BATCH_MAX, naming, pending_runs, run_request, sign_batch
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
@@ -128,12 +129,11 @@ def _raised(error: Mapping[str, Value]) -> HamkorError:
 class _Direct:
     """The store itself, for as long as no daemon runs."""
 
-    running = False
-
     def __init__(self, home: Home) -> None:
         from node.direct import open_direct  # LMDB and SQLite are loaded only where they are needed
 
-        self._direct = open_direct(home)
+        self.running = home.past is not None  # nothing is stopped about the past
+        self._direct = open_direct(home, _ReadingsAt(home.past.of) if home.past is not None else None)
 
     def ask(self, op: str, **fields: Value) -> Value:
         return self._direct.answer({"op": op, **fields})
@@ -146,6 +146,36 @@ class _Direct:
 
     def close(self) -> None:
         self._direct.close()
+
+
+class _ReadingsAt:
+    """Notes at the node of another home who is shown marked records, and asks it which are marked by now."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, notes: Sequence[Noted]) -> None:
+        """Durable when this returns. The node says when it is, and who asks."""
+        with open_node(open_home(self._path)) as node:
+            for note in notes:
+                read = note.read
+                node.ask(
+                    "consult", records=list(read.records), why=read.why, command=read.command, officer=read.officer
+                )
+
+    def pending(self) -> Sequence[Noted]:
+        """Nothing: it waits at that node."""
+        return ()
+
+    def marks(self, records: Collection[EntryId]) -> Mapping[EntryId, str]:
+        """Those that have one: what was open once and is marked now is not to be had by asking for the past."""
+        ids = sorted(records)
+        asked: list[Value] = list(ids)
+        with open_node(open_home(self._path)) as node:
+            marks = node.ask("marks", records=asked) if ids else []
+        if not isinstance(marks, list) or len(marks) != len(ids):
+            raise FormatError("the node's answer is not understood; command line and node differ in version")
+        return {known: str(mark) for known, mark in zip(ids, marks, strict=True) if mark}
 
 
 @contextmanager

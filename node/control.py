@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import trio
 
 from keys.errors import AdmissionError, BusyError, FormatError, HamkorError
+from node.consulted import account_name
 from protocol.codec import Value, decode, encode
 
 REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -36,8 +37,8 @@ async def serve_control(
     async def serve(stream: trio.SocketStream) -> None:
         async with limit, stream:
             try:
-                if _same_user(stream.socket):
-                    await _serve_client(stream, answer)
+                if (uid := _uid(stream.socket)) in (os.getuid(), 0):
+                    await _serve_client(stream, answer, account_name(uid))
             except (trio.BrokenResourceError, trio.ClosedResourceError, FormatError):
                 return  # the client went away, or does not speak this language: nobody is left to tell
 
@@ -65,13 +66,14 @@ def _listen(path: Path) -> trio.socket.SocketType:
     return trio.socket.from_stdlib_socket(raw)
 
 
-def _same_user(client: trio.socket.SocketType) -> bool:
+def _uid(client: trio.socket.SocketType) -> int:
+    """Who is at the other end, by the kernel's word."""
     raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", raw)
-    return bool(uid in (os.getuid(), 0))
+    return int(uid)
 
 
-async def _serve_client(stream: trio.SocketStream, answer: Answer) -> None:
+async def _serve_client(stream: trio.SocketStream, answer: Answer, user: str) -> None:
     while True:
         request = await _read(stream)
         if request is None:
@@ -81,7 +83,7 @@ async def _serve_client(stream: trio.SocketStream, answer: Answer) -> None:
             await _write(stream, {"item": item})
 
         try:
-            await _write(stream, {"ok": await answer(request, send_item)})
+            await _write(stream, {"ok": await answer({**request, "user": user}, send_item)})
         except HamkorError as error:
             await _write(stream, {"error": error_value(error)})
 

@@ -9,6 +9,7 @@ These tasks share one trio loop, and only `Driver.feed` touches the engine:
     project     Notify outputs    -> a byte to the indexer, a process of its own
     receipts    new records       -> the node's own entries
     checkpoints what counts now   -> the node's own entries; so do alarms about other nodes' checkpoints
+    consulting  the journal       -> the node's own entries
     fetching    wanted chunks     -> get messages; what comes back is saved in a worker thread
 
 Stopping (SIGTERM, SIGINT): no new requests, the commit under way is finished, links are closed, exit 0.
@@ -43,6 +44,8 @@ from node.attesting import draft_alarms, draft_checkpoint, is_due, last_ms
 from node.boards import RECEIPTED, receipts_due
 from node.client import batch_size
 from node.clock import now, wall_ms
+from node.consulted import KIND as CONSULTATION
+from node.consulted import Journal
 from node.control import Request, SendItem, serve_control
 from node.desk import LIMIT_MAX, Desk, alone
 from node.engine.engine import Engine, EngineSettings
@@ -70,7 +73,7 @@ from node.home import Home
 from node.submit import commit_bundle, import_answer, naming, pending_runs, read_run, sign_batch, submit_answer
 from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
 from node.transport_fixes import parse_target
-from protocol.body import encode_address, encode_step
+from protocol.body import encode_address, encode_consultation, encode_step
 from protocol.codec import Value
 from protocol.entry import EntryId, Place
 from protocol.frame import Draft, Run
@@ -87,6 +90,7 @@ _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers ma
 _SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
 _GATHER_S: Final = 2.0  # after a quiet time, before a checkpoint: what comes together is attested together
 _ALARM_S: Final = 1.0  # between alarms: a node that lies without end does not make this one write without end
+_AGAIN_S: Final = 30.0  # until readings that could not be signed for are tried again
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
 
 
@@ -108,7 +112,8 @@ class Driver:
         self.signer = signer
         self.engine = Engine(signer.public, ledger, rng, settings)
         self.projection = projection
-        self.desk = Desk(ledger, projection, signer.public, self.not_heard, lambda: self._met)
+        self.journal = Journal(home.journal_path, ledger, signer.public)
+        self.desk = Desk(ledger, projection, signer.public, self.not_heard, lambda: self._met, self.journal)
         self.transport: Transport | None = None
         self.strangers: dict[str, int] = {}  # refused in the handshake: key or "?" -> times
         self.last_heard = load_heard(home)  # node -> wall_ms
@@ -127,6 +132,7 @@ class Driver:
         self._projected_more = trio.Event()
         self._indexer: trio.Process | None = None
         self._rebuild = False  # the index, before the next indexer starts
+        self._noted = trio.Event()  # the journal has more
         self._read: set[EntryId] = set()  # looked at here, not yet written down
         self.files = FileStore(home.files_path)
         self.exchange = Exchange(self.files, self._send_get)
@@ -552,6 +558,32 @@ class Driver:
             await trio.sleep(_ALARM_S)
             await projected.wait()
 
+    async def consulting(self) -> None:
+        """Make entries of the journal's lines, one by one, as long as this node may sign.
+
+        What cannot be written now waits until more is noted, or for a while. Nothing is lost meanwhile.
+        """
+        while True:
+            self._noted = trio.Event()
+            try:
+                while await self._write_next_reading():
+                    continue
+            except HamkorError as error:
+                log.error("consultations wait in the journal", extra={"error": str(error)})
+            with trio.move_on_after(_AGAIN_S if self.home.journal_path.exists() else float("inf")):
+                await self._noted.wait()
+
+    async def _write_next_reading(self) -> bool:
+        """Write the journal's next line into the log; False where there is none."""
+        me = self.signer.public
+        note = self.journal.next() if self.home.journal_path.exists() else None
+        if note is None or not self.ledger.authority.is_node(me) or self.ledger.fork(me) is not None:
+            return False
+        draft = (CONSULTATION, encode_consultation(note.read), ())
+        # what a crash left signed and not submitted may be this very line: then it is in the log by now
+        await self._write_own(lambda: [draft] if self.journal.next() == note else [], note.time_ms)
+        return True
+
     def _looked_at(self, view: Mapping[str, Value]) -> None:
         """An officer at this node has looked at a record: note it where the record is for this unit."""
         me = self.ledger.authority.of(self.signer.public)
@@ -579,6 +611,9 @@ class Driver:
             log.error("index damaged", extra={"error": str(error)})
             self._rebuild_index()
             raise BusyError("the search index was damaged and is being built anew; ask again in a while") from None
+        finally:
+            if request.get("why"):
+                self._noted.set()  # the journal may have grown
 
     def _rebuild_index(self) -> None:
         """Have the index built from the beginning, by the next indexer."""
@@ -623,7 +658,7 @@ class Driver:
         if exact and self.projection.cursor() < self.ledger.arrival():
             raise BusyError("the search index is far behind; ask again when it has followed (hamkor status)")
         answer = self.desk.answer(request)
-        if request.get("op") == "show" and isinstance(answer, dict):
+        if request.get("op") == "show" and isinstance(answer, dict) and not answer.get("masked"):
             self._looked_at(answer)
         return answer
 
@@ -669,7 +704,7 @@ class Driver:
 
     async def _watch(self, request: Request, send_item: SendItem) -> Value:
         """New records and steps that fit, as they arrive."""
-        self.desk.answer({**request, "op": "find", "limit": 1})  # what is wrong with the query shows at once
+        self.desk.answer({**request, "op": "find", "limit": 1, "why": None})  # a wrong query shows at once
         after = self.projection.cursor()
         while True:
             projected = self._projected_more
@@ -769,6 +804,7 @@ async def _serve(driver: Driver, signer: SigningKey) -> None:
                 nursery.start_soon(driver.receipts)
                 nursery.start_soon(driver.checkpoints)
                 nursery.start_soon(driver.alarms)
+                nursery.start_soon(driver.consulting)
                 nursery.start_soon(driver.save_chunks)
                 nursery.start_soon(driver.fetching)
                 log.info("ready", extra={"addresses": list(transport.addresses), "entries": driver.ledger.entries})

@@ -2,13 +2,14 @@
 the command line uses it directly when no daemon runs.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
-from keys.errors import AdmissionError, FormatError, UsageError
+from keys.errors import AdmissionError, FormatError, LocalError, UsageError
 from keys.signing import PublicKey
 from ledger.authority import Authority, Standing
 from ledger.document import FIELD, Document
+from ledger.handling import document_mark, record_marks
 from ledger.knowledge import acts_to_name, read
 from ledger.projection import Projection
 from ledger.query import Query, parse_query
@@ -26,36 +27,60 @@ from ledger.view import (
 from node.attested import Attested
 from node.boards import Boards
 from node.clock import wall_ms
+from node.consulted import Noted
+from node.masking import content_rows, hide, record_of
 from protocol.acts import Certify
-from protocol.body import parse_record
+from protocol.body import Consultation, encode_consultation, parse_consultation, parse_record
 from protocol.codec import Value
-from protocol.entry import Entry, entry_id
-from protocol.limits import SEQ_MAX
+from protocol.entry import Entry, EntryId, entry_id
+from protocol.limits import CONSULTED_MAX, SEQ_MAX
 
 LIMIT_MAX: Final = 1000
+_DIGITS_MIN: Final = 4  # of an id, where a name might be meant
 _WRITERS: Final = {
     "record": ("officer",), "step": ("officer",), "act": ("agency", "admin"), "address": ("node",),
-    "checkpoint": ("node",), "alarm": ("node",),
+    "checkpoint": ("node",), "alarm": ("node",), "consultation": ("node",),
 }  # fmt: skip
 
 Absent = Callable[[], list[Value]]
+
+
+class Readings(Protocol):
+    """Where it is noted who is shown marked records; see `node.consulted.Journal`."""
+
+    def add(self, notes: Sequence[Noted]) -> None:
+        """Durable when this returns."""
+
+    def pending(self) -> Sequence[Noted]:
+        """What is no entry yet."""
+
+    def marks(self, records: Collection[EntryId]) -> Mapping[EntryId, str]:
+        """Marks that these records have by now, where this is a moment of the past."""
 
 
 class Desk:
     """Answers requests {"op": name, ...}; `me` is the node's own key, if it has one.
 
     absent: the nodes that are not heard from now, and since when. whole: whether all that another node holds is here.
+    journal: without one no content of marked records is given out. clock: what time it is for queries, ms.
+
+    Whoever asks for content says in the request "why", and may say "officer" (a key) and "command"; "user" is the
+    account that asks. Without "why" the content of marked records is left out. What only helps to write the next step
+    (`record`, `moves`) and what counts many records (`stats`) is given without.
     """
 
     def __init__(
         self, ledger: Ledger, projection: Projection, me: PublicKey | None = None, absent: Absent = list,
-        whole: Callable[[], bool] = lambda: False,
+        whole: Callable[[], bool] = lambda: False, journal: Readings | None = None,
+        clock: Callable[[], int] = wall_ms,
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._projection = projection
         self._me = me
         self._absent = absent
         self._whole = whole
+        self._journal = journal
+        self._clock = clock
         boards = Boards(ledger, projection, me, absent)
         self._attested = Attested(ledger, projection, me)
         self._ops: Mapping[str, Callable[[Mapping[str, Value]], Value]] = {
@@ -71,10 +96,14 @@ class Desk:
             "forks": self.forks,
             "prepare": self.prepare,
             "status": lambda _: self.ledger_status(),
+            "consult": self.consult,
+            "marks": self.marks,
+            "consultations": self.consultations,
             "requests": boards.requests,
             "alerts": boards.alerts,
             "procedures": boards.procedures,
             "custody": boards.custody,
+            "moves": boards.moves,
             "operations": boards.operations,
             "records": boards.records,
             "checkpoints": self._attested.checkpoints,
@@ -89,7 +118,115 @@ class Desk:
             raise UsageError(
                 f"unknown request {str(request.get('op'))[:24]!r}; command line and node differ in version"
             )
-        return operation(request)
+        answer = operation(request)
+        rows = content_rows(str(request.get("op")), answer)
+        if self._journal is not None and rows:
+            now = self._journal.marks({record_of(row) for row in rows if not row["marked"]})
+            for row in rows:
+                row["marked"] = row["marked"] or now.get(record_of(row), "")
+        rows = [row for row in rows if row["marked"]]
+        if rows and request.get("why"):
+            self._write_down(request, map(record_of, rows))
+        else:
+            for row in rows:
+                hide(row)
+        return answer
+
+    # -- who read what ----------------------------------------------------------------------------
+
+    def consult(self, request: Mapping[str, Value]) -> Value:
+        """Write down that those of `records` that are here are read now, for a command that reads the store itself."""
+        given = request.get("records")
+        ids = [known for known in (given if isinstance(given, list) else []) if isinstance(known, bytes)]
+        here = [entry.id for known in ids if (entry := self._ledger.entry(known)) is not None]
+        self._write_down(request, here)
+        return len(here)
+
+    def marks(self, request: Mapping[str, Value]) -> Value:
+        """The marks of `records`, in their order; empty where there is none."""
+        given = request.get("records")
+        ids = [known for known in (given if isinstance(given, list) else []) if isinstance(known, bytes)]
+        marks = record_marks(self._ledger, self._projection, ids)
+        return [marks[known] for known in ids]
+
+    def _write_down(self, request: Mapping[str, Value], records: Iterable[EntryId]) -> None:
+        """Raises UsageError where the words are not such as may be written, LocalError where they cannot be kept."""
+        officer, why = request.get("officer"), request.get("why")
+        command, user = (str(request.get(name) or request.get("op")) for name in ("command", "user"))
+        ids = sorted(set(records))
+        key = PublicKey(officer) if isinstance(officer, bytes) else None
+        parts = [tuple(ids[at : at + CONSULTED_MAX]) for at in range(0, len(ids), CONSULTED_MAX)]
+        reads = [Consultation(part, command, key, user, str(why).strip()) for part in parts]
+        try:
+            for read in reads:
+                encode_consultation(read)
+        except FormatError as error:
+            raise UsageError(f"the purpose cannot be written down: {error}") from None
+        if reads:
+            now_ms = wall_ms()
+            if self._journal is None:
+                raise LocalError("there is no place here to write down who reads marked records, so they are not shown")
+            self._journal.add([Noted(now_ms, read) for read in reads])
+
+    def consultations(self, request: Mapping[str, Value]) -> Value:
+        """Who read marked records, newest first, and what waits in this home's journal to become an entry.
+
+        about: the first digits of a record's id, or an officer (as `who`), or an account; nothing: all.
+        since, until: as in a query.
+        """
+        about = str(request.get("about") or "").strip()
+        times = [f"{name}:{request[name]}" for name in ("since", "until") if request.get(name)]
+        span = parse_query(" ".join(times), self._clock())
+        record = self._record_named(about)
+        officers = frozenset(one.key for one in standings_named(self._ledger.authority, about)) if about else None
+        if record is not None:
+            officers = None
+        since, until = span.since_ms or 0, span.until_ms if span.until_ms is not None else SEQ_MAX
+        ids = self._projection.consultations(record, officers, about, since, until, _limit(request, 100))
+        rows: list[Value] = []
+        for entry in map(self._ledger.entry, ids):
+            standing = self._ledger.authority.of(entry.key) if entry is not None else None
+            if entry is not None and (standing is None or standing.rank == "node"):  # by others it says nothing
+                view = self._reading(parse_consultation(entry.body or b""), entry.time_ms)
+                view |= {"id": entry.id.hex(), "short": short_id(self._ledger, entry.id)}
+                view |= {"node": author_view(self._ledger.authority, entry.key), "status": self._ledger.status(entry)}
+                rows.append(view)
+        waiting: list[Value] = [
+            self._reading(note.read, note.time_ms)
+            for note in (self._journal.pending() if self._journal is not None else ())
+            if since <= note.time_ms < until and (
+                not about or record in note.read.records
+                or (record is None and (note.read.user == about or note.read.officer in (officers or ())))
+            )
+        ]  # fmt: skip
+        return {"rows": rows, "pending": waiting}
+
+    def _record_named(self, about: str) -> EntryId | None:
+        """The record that digits are the beginning of the id of, or of a step on it."""
+        digits = about.lower()
+        if len(digits) < _DIGITS_MIN or not set(digits) <= set("0123456789abcdef"):
+            return None
+        entry = self._entry(digits)
+        if entry is None or entry.kind not in ("record", "step"):
+            return None
+        return record_of(entry_view(self._ledger, entry))
+
+    def _reading(self, read: Consultation, time_ms: int) -> dict[str, Value]:
+        officer = author_view(self._ledger.authority, read.officer) if read.officer is not None else None
+        records: list[Value] = [{"id": one.hex(), "short": short_id(self._ledger, one)} for one in read.records]
+        return {
+            "time_ms": time_ms, "officer": officer, "user": read.user, "why": read.why, "command": read.command,
+            "records": records,
+        }  # fmt: skip
+
+    def _marked_views(self, entries: Iterable[Entry]) -> list[dict[str, Value]]:
+        """`entry_view` of each, with the mark that its record has now."""
+        views = [entry_view(self._ledger, entry) for entry in entries]
+        told = [view for view in views if view["kind"] in ("record", "step")]
+        marks = record_marks(self._ledger, self._projection, [bytes(record_of(view)) for view in told])
+        for view in told:
+            view["marked"] = marks[bytes(record_of(view))]
+        return views
 
     # -- one record -------------------------------------------------------------------------------
 
@@ -106,10 +243,11 @@ class Desk:
         entry = self._entry(_text(request, "prefix"))
         if entry is None:
             return None
-        view = entry_view(self._ledger, entry)
         found = self._projection.document(self._ledger, entry.id) if entry.kind == "record" else None
         if found is not None:
-            view |= self._document_view(found[1])
+            view = entry_view(self._ledger, entry) | self._document_view(found[1])
+        else:
+            view = self._marked_views([entry])[0]
         steps: list[Value] = []
         for step_id in self._projection.steps_of(entry.id):
             step = self._ledger.entry(step_id)
@@ -147,6 +285,7 @@ class Desk:
         }
         return {
             "record": record, "type": parse_record(creation.body or b"").type, "agency": document.agency,
+            "marked": document_mark(document),
             "named": entry.id.hex(), "live": live, "values": document.fields(),
             "conflicting": {
                 name or "retracted": [[said.op.hex(), said.value] for said in values]
@@ -181,7 +320,10 @@ class Desk:
             if step_id not in counted and (left_out := self._ledger.entry(step_id)) is not None
             and (view := entry_view(self._ledger, left_out))
         ]  # fmt: skip
-        return {"record": entry.id.hex(), "short": short_id(self._ledger, entry.id), "history": rows}
+        return {
+            "record": entry.id.hex(), "short": short_id(self._ledger, entry.id), "history": rows,
+            "marked": self._marked_views([entry])[0]["marked"],
+        }  # fmt: skip
 
     def conflicts(self, _: Mapping[str, Value]) -> Value:
         """Every record with fields that have several values, or with proposals that nobody has answered."""
@@ -193,7 +335,7 @@ class Desk:
                 rows.append({
                     "id": listed.record.hex(), "short": short_id(self._ledger, listed.record), "type": listed.type,
                     "agency": found[1].agency, "summary": view["summary"], "conflicts": view["conflicts"],
-                    "proposals": view["proposals"],
+                    "proposals": view["proposals"], "marked": view["marked"],
                 })  # fmt: skip
         return rows
 
@@ -206,14 +348,14 @@ class Desk:
         after = request.get("after")
         cursor = self._projection.cursor()  # before asking: what comes meanwhile is found again, not missed
         since = after if type(after) is int and -1 <= after <= SEQ_MAX else -1
-        hits = self._projection.find(query, _limit(request, 50), now_ms=wall_ms(), authors=authors, after=since)
+        hits = self._projection.find(query, _limit(request, 50), now_ms=self._clock(), authors=authors, after=since)
         rows: list[Value] = []
         rows += [view for hit in hits if (view := self._hit_view(hit)) is not None]
         return {"format": 1, "hits": rows, "not_heard": self._absent(), "cursor": cursor}
 
     def _query(self, request: Mapping[str, Value]) -> tuple[Query, frozenset[bytes] | None]:
         words = request.get("words")
-        query = parse_query(words if isinstance(words, str) else "", wall_ms())
+        query = parse_query(words if isinstance(words, str) else "", self._clock())
         return query, wanted_authors(query, self._ledger.authority)
 
     def _hit_view(self, hit: Hit) -> dict[str, Value] | None:
@@ -221,11 +363,12 @@ class Desk:
         if entry is None:
             return None
         matched: list[Value] = [step.hex() for step in hit.matched]
-        view = entry_view(self._ledger, entry) | {"arrival": hit.arrival, "matched": matched}
         found = self._projection.document(self._ledger, hit.id) if entry.kind == "record" else None
+        view = entry_view(self._ledger, entry) if found is not None else self._marked_views([entry])[0]
+        view |= {"arrival": hit.arrival, "matched": matched}
         if found is not None:
             document = document_view(self._ledger, found[1])
-            kept = ("fields", "conflicts", "tags", "retracted", "summary")
+            kept = ("fields", "conflicts", "tags", "retracted", "summary", "marked")
             view |= {name: document[name] for name in kept} | {"proposals": len(found[1].proposals)}
         else:
             fields = view["fields"]
@@ -239,7 +382,7 @@ class Desk:
             raise UsageError("statistics are by substance, region, month or agency")
         query, authors = self._query(request)
         groups, possible = self._projection.same_events()
-        totals = self._projection.totals(by, query, now_ms=wall_ms(), authors=authors)
+        totals = self._projection.totals(by, query, now_ms=self._clock(), authors=authors)
         rows: list[Value] = [
             {"key": total.key, "count": total.count, "mass_g": f"{total.mass_g.normalize():f}",
              "other": {unit: f"{amount.normalize():f}" for unit, amount in sorted(total.other.items())}}
@@ -268,8 +411,9 @@ class Desk:
             arrived, after = self._ledger.arrived(max(0, self._ledger.arrival() - limit), limit)
         else:
             arrived, after = self._ledger.arrived(cursor, limit)
+        views = self._marked_views(item.entry for item in arrived)
         entries: list[Value] = []
-        entries += [entry_view(self._ledger, item.entry) | {"arrival": item.arrival} for item in arrived]
+        entries += [view | {"arrival": item.arrival} for view, item in zip(views, arrived, strict=True)]
         return {"entries": entries, "cursor": after}
 
     def who(self, request: Mapping[str, Value]) -> Value:

@@ -1,5 +1,6 @@
 """A home's store used directly, while no daemon runs: the same requests, the same answers."""
 
+import os
 from collections.abc import Mapping
 
 from keys.errors import BusyError, HomeError
@@ -11,7 +12,8 @@ from ledger.search import Search
 from ledger.storage import Storage
 from ledger.store import Ledger, load
 from node.clock import wall_ms
-from node.desk import Desk
+from node.consulted import Journal, account_name
+from node.desk import Desk, Readings
 from node.heard import absent_nodes, load_heard
 from node.home import Home
 from node.submit import commit_bundle, import_answer, read_run, submit_answer
@@ -21,16 +23,24 @@ from protocol.codec import Value
 class Direct:
     """An open store and its desk. Only one process may have it; `close` gives it back."""
 
-    def __init__(self, storage: Storage, ledger: Ledger, projection: Projection, home: Home) -> None:
+    def __init__(
+        self, storage: Storage, ledger: Ledger, projection: Projection, home: Home, journal: Readings | None = None
+    ) -> None:  # fmt: skip
         self.ledger = ledger
         self._storage = storage
         self._projection = projection
         self._comparison = Comparison(projection)
         me = read_owner(home.key_path).public if home.key_path.exists() else None
-        self._desk = Desk(ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)))
+        past = home.past
+        self._desk = Desk(
+            ledger, projection, me, lambda: absent_nodes(ledger, me, load_heard(home)) if past is None else [],
+            journal=journal or Journal(home.journal_path, ledger, me),
+            clock=wall_ms if past is None else lambda: past.time_ms,
+        )  # fmt: skip
 
     def answer(self, request: Mapping[str, Value]) -> Value:
         """The answer to one request."""
+        request = {**request, "user": account_name(os.getuid())}
         match request.get("op"):
             case "submit":
                 result = self.ledger.commit([(read_run(request),)])
@@ -79,13 +89,18 @@ def check_network(ledger: Ledger, home: Home) -> None:
         raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
 
 
-def open_direct(home: Home) -> Direct:
-    """Open the store of a home. Raises HomeError when another process has it, or there is none."""
-    storage = open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max())
+def open_direct(home: Home, journal: Readings | None = None) -> Direct:
+    """Open the store of a home. Raises HomeError when another process has it, or there is none.
+
+    journal: where it is noted who reads marked records, instead of in the home. A moment of the past is only read, by
+    several at once.
+    """
+    readonly = home.past is not None
+    storage = open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max(), readonly=readonly)
     try:
         ledger = load(storage)
         check_network(ledger, home)
-        return Direct(storage, ledger, Projection(home.search_path), home)
+        return Direct(storage, ledger, Projection(home.search_path), home, journal)
     except BaseException:
         storage.close()
         raise

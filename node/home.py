@@ -6,6 +6,8 @@ node.key        the node's key, encrypted; node.key.mark: its high-water mark; n
 store/          the ledger (LMDB)
 search.db       the search projection; may be deleted, it is built again
 searches.json   saved searches; heard.json: when other nodes were last heard
+as-of/          what nodes held at checkpoints that were asked for; may be deleted
+consultations.journal   who was shown marked records, until it is in the node's log
 files/          attached files in chunks named by their hashes
 control.sock    where the running daemon listens, mode 0600
 hamkor.log      what the daemon did, one JSON object a line
@@ -76,11 +78,20 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What a home is that shows a moment of the past (`hamkor as-of`): of which home, and when it was."""
+
+    of: Path
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Home:
     """The paths in a home, and what its settings say."""
 
     path: Path
     settings: Settings = field(default_factory=Settings)
+    past: Past | None = None  # where it is a copy of a moment, for reading only
 
     @property
     def charter_path(self) -> Path:
@@ -113,9 +124,29 @@ class Home:
         return self.path / "search.db"
 
     @property
+    def own_path(self) -> Path:
+        """The folder of the home itself, also where this is a moment of it."""
+        return self.past.of if self.past is not None else self.path
+
+    @property
+    def searches_path(self) -> Path:
+        """The saved searches."""
+        return self.own_path / "searches.json"
+
+    @property
+    def pasts_path(self) -> Path:
+        """Copies of moments of the past, each a folder named by its checkpoint; may be deleted."""
+        return self.path / "as-of"
+
+    @property
     def heard_path(self) -> Path:
         """When other nodes were last heard."""
         return self.path / "heard.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Who was shown marked records and is not in the node's log yet."""
+        return self.path / "consultations.journal"
 
     @property
     def files_path(self) -> Path:

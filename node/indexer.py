@@ -50,8 +50,7 @@ def main(path: Path) -> int:
 
 
 def _step(projection: Projection, comparison: Comparison, storage: Storage) -> bool:
-    """One step; whether there may be more. First the entries, then what checkpoints say. A damaged index is built anew.
-    """
+    """One step; whether there may be more: the entries, then what checkpoints say. A damaged index is built anew."""
     try:
         ledger = load(storage)  # anew: authority may have changed
         return projection.catch_up(ledger) > 0 or comparison.compare(ledger, wall_ms())

@@ -115,9 +115,14 @@ def entry_line(entry: Mapping[str, Any]) -> None:
     status = entry.get("status")
     mark = "" if status == "ok" else red(f" [{_(str(status))}]")
     name = str(entry.get("type") or entry.get("kind"))
-    gist = str(entry.get("note") or " ".join(_leaves(entry.get("fields"))))
+    gist = masked_text(entry) or str(entry.get("note") or " ".join(_leaves(entry.get("fields"))))
     head = f"{_bold(str(entry.get('short')))}  {when(entry.get('time_ms'))}  {_place_of(entry)[:24]:<12}"
     _write(f"{head} {_one_line(name):<10}{mark} {_one_line(gist)[:_LINE_CHARS_MAX]}")
+
+
+def masked_text(row: Mapping[str, Any]) -> str:
+    """What stands in place of a marked record's content; empty where the row is whole."""
+    return _("marked {mark}: --why shows it").format(mark=row.get("marked")) if row.get("masked") else ""
 
 
 def hit_line(hit: Mapping[str, Any]) -> None:
@@ -130,7 +135,7 @@ def hit_line(hit: Mapping[str, Any]) -> None:
     parts = (
         _bold(str(hit["short"])), when(hit.get("time_ms")), f"{_place_of(hit)[:24]:<12}",
         f"{_one_line(str(hit.get('type') or hit.get('kind'))):<9}", f"{_one_line(str(fields.get('region', ''))):<5}",
-        _one_line(str(hit.get("summary", "")))[:_LINE_CHARS_MAX],
+        _one_line(masked_text(hit) or str(hit.get("summary", "")))[:_LINE_CHARS_MAX],
     )  # fmt: skip
     _write("  ".join(parts).rstrip() + (red(f"  [{', '.join(marks)}]") if marks else ""))
 
@@ -148,6 +153,8 @@ def entry_page(entry: Mapping[str, Any], indent: str = "") -> None:
         say(f"{indent}  " + said.format(name=name, agency=author.get("agency") or _("uncertified"), unit=unit))
     at = _("at {time}, entry {seq} of that log")
     say(f"{indent}  " + at.format(time=when(entry.get("time_ms")), seq=entry.get("seq")))
+    if entry.get("marked"):
+        say(f"{indent}  " + _("marked {mark}").format(mark=entry["marked"]))
     if entry.get("note"):
         say(f"{indent}  {entry['note']}")
     if entry.get("retracted"):

@@ -273,10 +273,14 @@ CHARTER: dict[str, Rule] = {
 }  # fmt: skip
 CHANGES: dict[str, Rule] = {
     "admit": lambda terms: fits(terms, AGENCY),
-    "rekey": lambda terms: fits(terms, {"id": anything, "key": is_id, "name": is_code, "seq": anything})
-    and is_cutoff(terms["seq"], terms["id"]),
-    "remove": lambda terms: fits(terms, {"cutoffs": many(is_row, 4096, ascending=False), "name": is_code})
-    and is_ascending([row[0] for row in terms["cutoffs"]]),
+    "rekey": lambda terms: (
+        fits(terms, {"id": anything, "key": is_id, "name": is_code, "seq": anything})
+        and is_cutoff(terms["seq"], terms["id"])
+    ),
+    "remove": lambda terms: (
+        fits(terms, {"cutoffs": many(is_row, 4096, ascending=False), "name": is_code})
+        and is_ascending([row[0] for row in terms["cutoffs"]])
+    ),
     "threshold": between(1, 64),
 }
 ACTS: dict[str, dict[str, Rule]] = {

@@ -28,6 +28,9 @@ def home_path(args: argparse.Namespace) -> Path:
 
 def home_of(args: argparse.Namespace) -> Home:
     """The home that the command is about."""
+    past: Home | None = getattr(args, "past", None)  # a moment of it, where that is what is asked about
+    if past is not None:
+        return past
     return open_home(home_path(args))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from keys.errors import LocalError, UsageError
 from node.client import Node, open_node
 from node.commands.common import home_of
+from node.commands.purpose import read_one
 from node.commands.reading import answer_map, answer_rows, tell_missing, tell_nothing
 from node.commands.writing import digits, target_of, write_step
 from node.files import FileStore
@@ -38,7 +39,7 @@ def fetch(args: argparse.Namespace) -> int:
     home = home_of(args)
     store = FileStore(home.files_path)
     with open_node(home) as node:
-        found = node.ask("show", prefix=digits(args.id))
+        found = read_one(args, node, "show", prefix=digits(args.id))
         if not isinstance(found, dict):
             tell_nothing(node, as_json=args.json)
             return 1

@@ -3,17 +3,30 @@
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 from keys.errors import FormatError, LocalError, UsageError
 from keys.files import replace_file
 from node.client import Node, open_node
 from node.commands.common import home_of
+from node.commands.purpose import purpose, read_one, tell_masked
 from node.commands.writing import digits, take
 from node.files import FileStore
 from node.home import Home
-from node.render import entry_line, entry_page, hit_line, lines_of, note, print_json, red, say, table, when, who_of
+from node.render import (
+    entry_line,
+    entry_page,
+    hit_line,
+    lines_of,
+    masked_text,
+    note,
+    print_json,
+    red,
+    say,
+    table,
+    when,
+    who_of,
+)
 from node.words import _
 from protocol.codec import Value
 from protocol.schema import resolve, step_schemas, type_names, type_schema
@@ -42,7 +55,7 @@ def answer_rows(value: Value) -> list[dict[str, Any]]:
 def show(args: argparse.Namespace) -> int:
     """`show`: exit 1 when nothing is known."""
     with open_node(home_of(args)) as node:
-        found = node.ask("show", prefix=digits(args.id))
+        found = read_one(args, node, "show", prefix=digits(args.id))
         if not isinstance(found, dict):
             tell_nothing(node, as_json=args.json)
             return 1
@@ -59,7 +72,7 @@ def show(args: argparse.Namespace) -> int:
 def history(args: argparse.Namespace) -> int:
     """`history`: who set what when, and what that replaced."""
     with open_node(home_of(args)) as node:
-        found = node.ask("history", prefix=digits(args.id))
+        found = read_one(args, node, "history", prefix=digits(args.id))
         if not isinstance(found, dict):
             tell_nothing(node, as_json=args.json)
             return 1
@@ -94,14 +107,14 @@ def conflicts(args: argparse.Namespace) -> int:
             raise UsageError(_("which record? give the first digits of its id"))
         return take(args)
     with open_node(home_of(args)) as node:
-        rows = answer_rows(node.ask("conflicts"))
+        rows = answer_rows(node.ask("conflicts", **purpose(args)))
     if args.id is not None:
         rows = [row for row in rows if str(row["id"]).startswith(digits(args.id))]
     if args.json:
         print_json(rows)
         return 0 if rows else 1
     for row in rows:
-        say(f"{row['short']}  {row['type']}  {row['agency']}  {row['summary']}")
+        say(f"{row['short']}  {row['type']}  {row['agency']}  {masked_text(row) or row['summary']}")
         for name, values in row["conflicts"].items():
             for number, said in enumerate(values, 1):
                 value = _("removed") if said.get("removed") else _text(said.get("value"))
@@ -112,6 +125,7 @@ def conflicts(args: argparse.Namespace) -> int:
             for name, value in proposal["set"].items():
                 after = _("removed") if value is None else _text(value)
                 say(f"        {name}: {after}")
+    tell_masked(rows)
     if rows:
         note(_("settle with: hamkor conflicts ID --take FIELD=NUMBER; answer a proposal with: hamkor accept PROPOSAL"))
     else:
@@ -129,8 +143,9 @@ def find(args: argparse.Namespace) -> int:
     if args.save:
         _save(home, args.save, words)
     form = "json" if args.json else args.format
+    why = purpose(args) if form != "ids" else {}  # an id is no content
     with open_node(home) as node:
-        answer = answer_map(node.ask("find", words=words, limit=args.limit))
+        answer = answer_map(node.ask("find", words=words, limit=args.limit, **why))
         hits = answer_rows(answer["hits"])
         if form == "json":
             print_json(answer)
@@ -140,22 +155,19 @@ def find(args: argparse.Namespace) -> int:
         elif hits:
             for hit in hits:
                 hit_line(hit)
+            tell_masked(hits)
         else:
             tell_nothing(node, missing=answer.get("not_heard"))
     return 0 if hits else 1
 
 
-def _saved_path(home: Home) -> Path:
-    return home.path / "searches.json"
-
-
 def _saved(home: Home) -> dict[str, str]:
     try:
-        found = json.loads(_saved_path(home).read_text(encoding="utf-8"))
+        found = json.loads(home.searches_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise LocalError(f"{_saved_path(home)}: {error}") from None
+        raise LocalError(f"{home.searches_path}: {error}") from None
     return {str(name): str(words) for name, words in found.items()} if isinstance(found, dict) else {}
 
 
@@ -182,9 +194,9 @@ def _save(home: Home, name: str, words: str) -> None:
 def _write_saved(home: Home, known: Mapping[str, str]) -> None:
     try:
         text = json.dumps(dict(sorted(known.items())), ensure_ascii=False, indent=1)
-        replace_file(_saved_path(home), (text + "\n").encode())
+        replace_file(home.searches_path, (text + "\n").encode())
     except OSError as error:
-        raise LocalError(f"{_saved_path(home)}: {error.strerror}") from None
+        raise LocalError(f"{home.searches_path}: {error.strerror}") from None
 
 
 def searches(args: argparse.Namespace) -> int:
@@ -208,7 +220,7 @@ def watch(args: argparse.Namespace) -> int:
     home = home_of(args)
     words = _with_saved(home, " ".join(args.words))
     with open_node(home) as node:
-        for hit in node.follow("watch", words=words):
+        for hit in node.follow("watch", words=words, **purpose(args)):
             if args.json:
                 print_json(hit)
             elif isinstance(hit, dict):
@@ -261,7 +273,7 @@ def tell_missing(missing: Value) -> None:
 
 def log(args: argparse.Namespace) -> int:
     """`log`: the newest entries, or from a cursor on; exit 1 when there is none."""
-    query: dict[str, Value] = {"limit": args.limit}
+    query: dict[str, Value] = {"limit": args.limit, **purpose(args)}
     if args.key:
         query["key"] = args.key
     if args.since is not None:
@@ -276,6 +288,7 @@ def log(args: argparse.Namespace) -> int:
         else:
             for entry in entries:
                 _print_entry(args, entry)
+            tell_masked(entries)
         if args.follow:
             query |= {"cursor": answer["cursor"], "newest": False}
             for item in node.follow("log", **query):

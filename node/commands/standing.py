@@ -12,6 +12,7 @@ from keys.keyfile import read_owner
 from keys.signing import PublicKey
 from ledger.authority import Authority, Standing
 from ledger.effect import Moved, if_root_ended, moved, why_not_revoke, with_acts
+from ledger.handling import record_marks
 from ledger.knowledge import causal_past, known_authority, unknown_acts
 from ledger.query import parse_query
 from ledger.stolen import changed_records, entries_of
@@ -22,8 +23,10 @@ from node.clock import wall_ms
 from node.commands.common import home_of, misuse, unlock
 from node.commands.council import NoEffectError, confirmed, entry_of, moved_view, say_moved
 from node.commands.exporting import open_reader
+from node.commands.purpose import consult, tell_masked
 from node.desk import one_standing
 from node.direct import up_to_date
+from node.masking import hide, record_of
 from node.render import entry_line, note, print_json, red, say, table, when, who_of
 from node.words import _
 from protocol.acts import Revoke, encode_act
@@ -287,9 +290,9 @@ def stolen(args: argparse.Namespace) -> int:
             "cutoff": {"seq": seq if last is not None else None, "id": last},
             "command": _command(subject, last),
         }  # fmt: skip
-        rows = _would_end(ledger, subject, seq, last)
-        answer["void"] = [moved_view(ledger, row) for row in rows]
-        lost = [entry for row in rows for entry in entries_of(ledger, row)]
+        ended = _would_end(ledger, subject, seq, last)
+        answer["void"] = [moved_view(ledger, row) for row in ended]
+        lost = [entry for row in ended for entry in entries_of(ledger, row)]
         changes, more = changed_records(ledger, search, lost)
         answer["records"] = [
             {"id": change.record.hex(), "short": short_id(ledger, change.record), "type": change.type,
@@ -298,11 +301,29 @@ def stolen(args: argparse.Namespace) -> int:
             for change in changes
         ]  # fmt: skip
         answer["more_records"] = more
+        rows = [row for row in answer["newest"] if row["kind"] in ("record", "step")] + answer["records"]
+        marks = record_marks(ledger, search, [bytes(record_of(row)) for row in rows])
+        for row in rows:
+            row["marked"] = marks[bytes(record_of(row))]
+    marked = [row for row in rows if row["marked"]]
+    if not consult(args, {record_of(row) for row in marked}):
+        _hide(answer)
     if args.json:
         print_json(answer)
     else:
         _say_stolen(answer)
+        tell_masked(marked)
     return 0
+
+
+def _hide(answer: dict[str, Any]) -> None:
+    """Take the content of marked records out of it: what changes is named, and not what it says."""
+    for row in answer["newest"]:
+        if row["marked"]:
+            hide(row)
+    for row in answer["records"]:
+        if row["marked"]:
+            row |= {"fields": {name: {"now": "", "then": ""} for name in row["fields"]}, "masked": True}
 
 
 def _since_ms(text: str) -> int:

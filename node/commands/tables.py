@@ -8,7 +8,7 @@ import os
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,9 +17,9 @@ from typing import Any, Final, TextIO
 
 from keys.errors import FormatError, LocalError, UsageError
 from ledger.gazetteer import centroid, region_codes, region_name, substance_name
-from ledger.projection import Projection
+from ledger.handling import document_mark
 from ledger.query import parse_query
-from ledger.search import wanted_authors
+from ledger.search import Search, wanted_authors
 from ledger.store import Ledger
 from ledger.view import author_view, document_view
 from ledger.workflow import names, position
@@ -28,13 +28,16 @@ from node.clock import wall_ms
 from node.commands.common import home_of
 from node.commands.exporting import open_reader
 from node.commands.fields import put_field
+from node.commands.purpose import consult, purpose, tell_masked
 from node.commands.reading import answer_map, answer_rows
 from node.commands.writing import key_of, sign_and_write
+from node.direct import up_to_date
 from node.filling import fill_record
-from node.render import lines_of, note, print_json, say
+from node.render import lines_of, masked_text, note, print_json, say
 from node.words import _, language
 from protocol.body import encode_record
 from protocol.codec import Value
+from protocol.entry import EntryId
 from protocol.frame import Draft
 from protocol.schema import record_problems, type_schema
 
@@ -107,8 +110,8 @@ def import_csv(args: argparse.Namespace) -> int:
             except (UsageError, FormatError) as error:
                 refused.append((line, str(error)))
             if counts.rows % 500 == 0:
-                _progress(_("checked"), told(), size_bytes)
-    _progress(_("checked"), size_bytes, size_bytes)
+                progress(_("checked"), told(), size_bytes)
+    progress(_("checked"), size_bytes, size_bytes)
     counts.refused = len(refused)
     known = _known(args, [import_id for import_id, _draft in drafts])
     fresh = [draft for import_id, draft in drafts if import_id not in known]
@@ -157,7 +160,8 @@ def _tell(args: argparse.Namespace, counts: _Counts, refused: list[tuple[int, st
     say(told.format(rows=counts.rows, fresh=fresh, written=counts.written, known=counts.known, refused=counts.refused))
 
 
-def _progress(what: str, done: int, of: int) -> None:
+def progress(what: str, done: int, of: int) -> None:
+    """A bar on standard error, where a person looks."""
     if sys.stderr.isatty() and of:
         filled = min(30, 30 * done // of)
         sys.stderr.write(f"\r{what} [{'#' * filled}{' ' * (30 - filled)}]" + ("\n" if done >= of else ""))
@@ -248,17 +252,23 @@ def _fields_of(cells: Mapping[str, str]) -> dict[str, Value]:
 
 
 def export_table(args: argparse.Namespace) -> int:
-    """`export --format csv|jsonl|geojson`: the records that fit the query, as they stand."""
+    """`export --format csv|jsonl|geojson`: the records that fit the query, as they stand.
+
+    Marked ones come without content, unless a purpose is given: then the node writes down all of them first.
+    """
     home = home_of(args)
     check_target_free(args.file)
     partial = args.file.with_name(f".{args.file.name}.{os.getpid()}.part")
+    words = " ".join(args.words)
     with open_reader(home) as ledger:
-        projection = Projection(home.search_path)
-        while projection.catch_up(ledger):
-            continue
+        projection = up_to_date(home, ledger)
+        marked = _marked(ledger, projection, words) if purpose(args) else []
+    consult(args, marked)
+    with open_reader(home) as ledger:
         try:
             with partial.open("w", encoding="utf-8", newline="") as out:
-                count, left_out = _WRITERS[args.format](_standing(ledger, projection, " ".join(args.words)), out)
+                rows = _standing(ledger, projection, words, frozenset(marked))
+                count, left_out = _WRITERS[args.format](rows, out)
                 out.flush()
                 os.fsync(out.fileno())
             partial.replace(args.file)
@@ -286,31 +296,49 @@ def check_target_free(path: Path) -> None:
         raise LocalError(_("{file} is a hamkor file; nothing was changed: choose another name").format(file=path))
 
 
-def _standing(ledger: Ledger, projection: Projection, words: str) -> Callable[[], Iterator[dict[str, Any]]]:
-    """A function that goes through the records that fit, newest first, once each time it is called."""
+def _chosen(ledger: Ledger, search: Search, words: str) -> list[EntryId]:
+    """The records that fit, newest first."""
     now_ms = wall_ms()
     query = parse_query(words, now_ms)
     authors = wanted_authors(query, ledger.authority)
     if words.strip():
-        ids = [hit.id for hit in projection.find(query, ROWS_MAX, now_ms=now_ms, authors=authors)]
-    else:
-        ids = [listed.record for listed in projection.listed(limit=ROWS_MAX, retracted=True)]
+        return [hit.id for hit in search.find(query, ROWS_MAX, now_ms=now_ms, authors=authors)]
+    return [listed.record for listed in search.listed(limit=ROWS_MAX, retracted=True)]
+
+
+def _marked(ledger: Ledger, search: Search, words: str) -> list[EntryId]:
+    """Those of them that are marked."""
+    found = search.documents(ledger, _chosen(ledger, search, words))
+    return [entry.id for _type, entry, document in found if document_mark(document)]
+
+
+def _standing(
+    ledger: Ledger, search: Search, words: str, may_show: Container[EntryId]
+) -> Callable[[], Iterator[dict[str, Any]]]:
+    """A function that goes through the records that fit, newest first, once each time it is called.
+
+    may_show: the marked records whose content may be told.
+    """
+    ids = _chosen(ledger, search, words)
 
     def rows() -> Iterator[dict[str, Any]]:
-        for type_name, entry, document in projection.documents(ledger, ids):
+        for type_name, entry, document in search.documents(ledger, ids):
             author = author_view(ledger.authority, entry.key)
             view = document_view(ledger, document)
-            yield {
+            row = {
                 "id": entry.id.hex(), "type": type_name, "time_ms": entry.time_ms,
                 "agency": author["agency"], "unit": author["unit"], "author": author["name"],
                 "retracted": view["retracted"], "conflicts": view["conflicts"], "tags": view["tags"],
-                "links": view["links"], "fields": document.fields(),
+                "links": view["links"], "fields": document.fields(), "marked": view["marked"],
             }  # fmt: skip
+            if row["marked"] and entry.id not in may_show:
+                row |= {"retracted": None, "conflicts": {}, "tags": [], "links": [], "fields": {}, "masked": True}
+            yield row
 
     return rows
 
 
-_HEAD: Final = ("id", "type", "time_ms", "agency", "unit", "author", "retracted", "conflicts", "tags")
+_HEAD: Final = ("id", "type", "time_ms", "agency", "unit", "author", "retracted", "conflicts", "tags", "marked")
 
 
 def _csv(rows: Callable[[], Iterator[dict[str, Any]]], out: TextIO) -> tuple[int, int]:
@@ -324,7 +352,7 @@ def _csv(rows: Callable[[], Iterator[dict[str, Any]]], out: TextIO) -> tuple[int
     for row in rows():
         count += 1
         fields = dict(lines_of(row["fields"], ""))
-        head = [row[name] for name in _HEAD[:7]] + [" ".join(row["conflicts"]), " ".join(row["tags"])]
+        head = [row[name] for name in _HEAD[:7]] + [" ".join(row["conflicts"]), " ".join(row["tags"]), row["marked"]]
         writer.writerow([_cell(cell) for cell in [*head, *(fields.get(name, "") for name in columns)]])
     return count, 0
 
@@ -384,11 +412,11 @@ def report(args: argparse.Namespace) -> int:
     check_target_free(args.output)
     words = " ".join(args.words)
     with open_node(home_of(args)) as node:
-        status = answer_map(node.ask("status"))
-        found = answer_map(node.ask("find", words=words or "since:1970", limit=_REPORT_ROWS_MAX))
+        status, why = answer_map(node.ask("status")), purpose(args)
+        found = answer_map(node.ask("find", words=words or "since:1970", limit=_REPORT_ROWS_MAX, **why))
         counted = {by: answer_map(node.ask("stats", words=words, by=by)) for by in COUNTED_BY}
-        conflicts = answer_rows(node.ask("conflicts"))
-        requests = answer_rows(answer_map(node.ask("requests", due=True))["rows"])
+        conflicts = answer_rows(node.ask("conflicts", **why))
+        requests = answer_rows(answer_map(node.ask("requests", due=True, **why))["rows"])
     hits = answer_rows(found["hits"])
     page = render_report(_report(words, status, hits, counted, conflicts, requests), _, language())
     try:
@@ -399,6 +427,7 @@ def report(args: argparse.Namespace) -> int:
         print_json({"file": str(args.output), "records": len(hits)})
     else:
         say(_("{file}: {count} records").format(file=args.output, count=len(hits)))
+        tell_masked(hits)
     return 0
 
 
@@ -442,8 +471,8 @@ def _report(
         ],
         "requests": [
             {
-                "id": row["id"], "short": row["short"], "question": row["question"], "from": row["author"]["unit"],
-                "to": names(row["to"]), "urgency": row["urgency"],
+                "id": row["id"], "short": row["short"], "question": masked_text(row) or row["question"],
+                "from": row["author"]["unit"], "to": names(row["to"]), "urgency": row["urgency"],
                 "due_ms": row["due_ms"] if row["due_ms"] != 2**53 else None,
                 "state": "overdue" if row["late"] else next(
                     (unit["state"] for unit in row["units"] if unit["state"] not in ("replied", "refused")), ""
@@ -461,6 +490,6 @@ def _report_row(hit: dict[str, Any]) -> dict[str, Any]:
         "id": hit["id"], "short": hit["short"], "type": hit["type"], "time_ms": hit["time_ms"],
         "time": fields.get("seized_at") or fields.get("activity_at") or "", "region": fields.get("region", ""),
         "place": fields.get("place", ""), "agency": author["agency"], "unit": author["unit"], "author": author["name"],
-        "summary": hit.get("summary", ""), "conflicts": len(hit.get("conflicts") or {}),
+        "summary": masked_text(hit) or hit.get("summary", ""), "conflicts": len(hit.get("conflicts") or {}),
         "status": "retracted" if hit.get("retracted") else hit["status"],
     }  # fmt: skip

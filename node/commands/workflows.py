@@ -10,10 +10,11 @@ from node.client import open_node
 from node.clock import wall_ms
 from node.commands.common import home_of
 from node.commands.fields import parse_fields
+from node.commands.purpose import purpose, tell_masked
 from node.commands.reading import answer_map, answer_rows, tell_missing, tell_nothing
 from node.commands.writing import target_of, write_record, write_step
 from node.filling import local_time
-from node.render import note, print_json, red, say, span, table, when, who_of
+from node.render import masked_text, note, print_json, red, say, span, table, when, who_of
 from node.words import _
 from protocol.codec import Value
 
@@ -21,13 +22,14 @@ from protocol.codec import Value
 def _board(args: argparse.Namespace, op: str, **query: Value) -> tuple[dict[str, Value], list[dict[str, Any]]]:
     """The answer to a request for a board, and its rows; printed already where JSON is wanted or there is none."""
     with open_node(home_of(args)) as node:
-        answer = answer_map(node.ask(op, **query))
+        answer = answer_map(node.ask(op, **query, **purpose(args)))
         rows = answer_rows(answer["rows"])
         if args.json:
             print_json(answer)
             return answer, []
         if not rows:
             tell_nothing(node, missing=answer.get("not_heard"))
+    tell_masked(rows)
     return answer, rows
 
 
@@ -82,7 +84,7 @@ def rfi_list(args: argparse.Namespace) -> int:
                 continue
             lines.append((
                 row["short"], row["author"]["unit"] or row["author"]["agency"], unit["unit"], _(str(row["urgency"])),
-                _(unit["state"]), _clock(unit, now_ms), row["question"] or "",
+                _(unit["state"]), _clock(unit, now_ms), masked_text(row) or row["question"] or "",
             ))  # fmt: skip
     if lines:
         table((_("id"), _("from"), _("to"), _("urgency"), _("state"), _("clock"), _("question")), lines)
@@ -130,7 +132,7 @@ def alert_list(args: argparse.Namespace) -> int:
         return 0 if answer["rows"] else 1
     for row in rows:
         say(f"{row['short']}  {when(row['time_ms'])}  {who_of(row)}  {_(row['kind'] or '')}, {_(row['status'] or '')}")
-        say(f"    {row['headline'] or row['instruction'] or ''}")
+        say(f"    {masked_text(row) or row['headline'] or row['instruction'] or ''}")
         units = [
             (unit["unit"], *(_moment(unit[name]) for name in ("delivered_ms", "read_ms", "acknowledged_ms")))
             for unit in row["units"]
@@ -166,7 +168,8 @@ def sop_list(args: argparse.Namespace) -> int:
     if args.json:
         return 0 if answer["rows"] else 1
     for row in rows:
-        say(f"{row['short']}  {row['title']} {row['version']}  " + _("in force from {day}").format(
+        title = masked_text(row) or f"{row['title']} {row['version']}"
+        say(f"{row['short']}  {title}  " + _("in force from {day}").format(
             day=row["in_force_from"] or "-"))  # fmt: skip
         missing = ", ".join(item["name"] for item in row["missing"]) or "-"
         told = _("acknowledged: {count}; missing: {names}")
@@ -188,8 +191,7 @@ def evidence_take(args: argparse.Namespace) -> int:
     """`evidence take`: the other side's word on what it was given."""
     target = target_of(args, args.id, "evidence")
     with open_node(home_of(args)) as node:
-        rows = answer_rows(answer_map(node.ask("custody"))["rows"])
-    moves: list[dict[str, Any]] = next((row["moves"] for row in rows if row["id"] == target.record.hex()), [])
+        moves = answer_rows(node.ask("moves", record=target.record))
     pending = [move for move in moves if move["take"] is None]
     if len(pending) != 1:
         named = [move for move in pending if move["give"]["id"] == target.named]
@@ -212,6 +214,9 @@ def evidence_list(args: argparse.Namespace) -> int:
     if args.json:
         return 0 if answer["rows"] else 1
     for row in rows:
+        if row.get("masked"):
+            say(f"{row['short']}  {masked_text(row)}")
+            continue
         say(f"{row['short']}  {row['exhibit_no']}  {row['object']}  " + _("seal {seal}, {grams} g").format(
             seal=row["seal_no"] or "-", grams=row["net_mass_g"] or "-"))  # fmt: skip
         for move in row["moves"]:
@@ -260,9 +265,13 @@ def op_list(args: argparse.Namespace) -> int:
     if args.json:
         return 0 if answer["rows"] else 1
     for row in rows:
-        window, point = row["window"] or {}, (row["area"] or {}).get("point", {})
-        say(f"{row['short']}  {row['lead_unit']}  {row['kind']}  {window.get('from')} – {window.get('to')}  "
-            f"{point.get('latitude')},{point.get('longitude')} ± {(row['area'] or {}).get('radius_m')} m")  # fmt: skip
+        window, area = row["window"] or {}, row["area"] or {}
+        point = area.get("point", {})
+        what = masked_text(row) or (
+            f"{row['kind']}  {window.get('from')} – {window.get('to')}  "
+            f"{point.get('latitude')},{point.get('longitude')} ± {area.get('radius_m')} m"
+        )
+        say(f"{row['short']}  {row['lead_unit']}  {what}")
         for other in row["meets"]:
             met = _("meets {id} of {unit} in place and time").format(id=other["short"], unit=other["lead_unit"])
             say("    " + red(met))
@@ -301,7 +310,7 @@ def listing(args: argparse.Namespace) -> int:
     lines = []
     for row in rows:
         fields = row["fields"]
-        lines.append((row["short"], *(_cell(fields.get(name)) for name in columns), row["latest"]))
+        lines.append((row["short"], *(_cell(fields.get(name)) for name in columns), masked_text(row) or row["latest"]))
     if lines:
         table((_("id"), *(_(name) for name in columns), _("latest")), lines)
         tell_missing(answer.get("not_heard"))

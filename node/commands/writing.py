@@ -16,6 +16,7 @@ from node.client import Node, open_node, write
 from node.clock import wall_ms
 from node.commands.common import home_of, misuse, unlock
 from node.commands.fields import amended_fields, edited_fields, given_fields
+from node.commands.purpose import consult
 from node.filling import derive, fill_record, fill_step, fit
 from node.render import note, print_json, say
 from node.words import _
@@ -36,6 +37,7 @@ class Target:
     record: EntryId
     type: str
     agency: str
+    marked: str  # what its handling names
     named: str  # the entry whose digits were given: the record, or a step on it
     live: Mapping[str, Sequence[str]]
     values: dict[str, Value]
@@ -134,7 +136,8 @@ def find_target(node: Node, prefix: str) -> Target:
     if not isinstance(found, dict):
         raise LocalError(_("no entry here begins with {id}; look for it with: hamkor find WORDS").format(id=prefix))
     return Target(
-        EntryId(cast("bytes", found["record"])), str(found["type"]), str(found["agency"]), str(found["named"]),
+        EntryId(cast("bytes", found["record"])), str(found["type"]), str(found["agency"]), str(found["marked"]),
+        str(found["named"]),
         cast("dict[str, list[str]]", found["live"]), cast("dict[str, Value]", found["values"]),
         cast("dict[str, list[list[Value]]]", found["conflicting"]),
         cast("dict[str, dict[str, Value]]", found["proposals"]),
@@ -214,6 +217,8 @@ def amend(args: argparse.Namespace) -> int:
     """`amend`: set fields anew; by an officer of another agency it is a proposal."""
     target = target_of(args, args.id)
     if args.edit:
+        if target.marked:
+            consult(args, [target.record], target.marked)  # the editor shows what it says
         edited = edited_fields(target.values, _about(target.type) if target.type in type_names() else [])
         changed = {name: value for name, value in edited.items() if target.values.get(name) != value}
         changed |= dict.fromkeys(set(target.values) - set(edited))

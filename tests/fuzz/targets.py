@@ -29,7 +29,7 @@ from keys.mark import Mark
 from keys.signing import PublicKey
 from ledger.projection import Projection
 from ledger.store import Ledger, create
-from node.commands.steward import HEADS_BYTES_MAX, _read_heads
+from node.commands.steward import HEADS_BYTES_MAX, read_heads
 from node.control import REQUEST_BYTES_MAX, Request, _read
 from node.desk import Desk
 from node.submit import pending_runs, read_run
@@ -222,7 +222,7 @@ def check_invitation(raw: bytes) -> None:
 
 
 def check_heads(raw: bytes) -> None:
-    heads = _read_heads(_file(raw), NETWORK)
+    heads = read_heads(_file(raw), NETWORK)
     assert all(len(key) == 32 and 0 <= size < 1 << 64 for key, size in heads.items())
     assert 40 * len(heads) <= len(raw)
 
