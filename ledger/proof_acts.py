@@ -4,7 +4,7 @@ A proof brings only the acts that matter to it, in an order in which each has an
 `ledger/authority.py`, which finds out what any set of acts comes to; it decides nothing that the acts leave open.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,7 +65,6 @@ class ProofActs:
         self.revoked: dict[PublicKey, str] = {}  # the reasons given
         self.changes: list[tuple[Change, tuple[str, ...]]] = []  # what passed, and who had said yes
         self.units: dict[str, Unit] = {}
-        self._removed: dict[str, list[Mapping[PublicKey, Cutoff]]] = {}
         self._proposals: dict[EntryId, _Open] = {}
         self._read: set[EntryId] = set()
 
@@ -141,8 +140,6 @@ class ProofActs:
                 self.certified[act.subject] = Certified(
                     act.subject, act.rank, act.name, act.agency, act.unit, act.roles, entry.key, entry
                 )
-                for cutoffs in self._removed.get(act.agency, ()):
-                    self._cut(cutoffs.get(act.subject, Cutoff(act.subject, 0, None)))
             case Revoke():
                 if self._cut(Cutoff(act.subject, act.seq, act.id)):
                     self.revoked[act.subject] = act.reason
@@ -199,7 +196,6 @@ class ProofActs:
             case Remove():
                 gone = self.members.pop(change.name)
                 cutoffs = {cutoff.key: cutoff for cutoff in change.cutoffs}
-                self._removed.setdefault(change.name, []).append(cutoffs)
                 own = [key for key, known in self.certified.items() if known.agency == change.name]
                 for key in (gone.key, *own):
                     self._cut(cutoffs.get(key, Cutoff(key, 0, None)))
