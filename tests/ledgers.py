@@ -30,6 +30,7 @@ class World:
 
     @property
     def charter(self) -> Charter:
+        """That of the ledger."""
         return self.ledger.charter
 
     def key(self, *words: object) -> SigningKey:
@@ -37,8 +38,12 @@ class World:
         return key_of(self.name, *words)
 
     def place(self, key: PublicKey) -> Place:
+        """Where the next entry of that log goes."""
         log = self.ledger.log(key)
-        return Place(key, 0, None) if log is None else Place(key, log.held, self.ledger.ids_at(key, [log.held - 1])[0][1])
+        if log is None:
+            return Place(key, 0, None)
+        [(_, last)] = self.ledger.ids_at(key, [log.held - 1])
+        return Place(key, log.held, last)
 
     def write(
         self, signer: SigningKey, drafts: Sequence[tuple[str, bytes, Sequence[EntryId]]], *, spoil: int = 0
@@ -59,11 +64,13 @@ class World:
         return ids
 
     def admit(self, run: Run) -> None:
+        """Take in a run, which must not be refused."""
         result = self.ledger.commit([(run,)])
         self.ledger.apply(result)
         assert result.outcomes[0].refused is None, result.outcomes[0].refused
 
     def act(self, signer: SigningKey, act: Act, refs: Sequence[EntryId] = ()) -> EntryId:
+        """The id of an act."""
         return self.write(signer, [("act", encode_act(act), refs)])[0]
 
     def certify(self, signer: SigningKey, rank: str, agency: str, *words: object) -> SigningKey:
@@ -75,6 +82,7 @@ class World:
         return key
 
     def revoke(self, signer: SigningKey, key: PublicKey, last: EntryId | None) -> EntryId:
+        """End a log after the entry `last`."""
         entry = self.ledger.entry(last) if last is not None else None
         return self.act(signer, Revoke(key, entry.seq if entry is not None else 0, last, "lost"))
 
@@ -84,9 +92,13 @@ class World:
         return [proposal, *(self.act(self.key(name), Approve(proposal)) for name in agencies[1:])]
 
     def record(self, signer: SigningKey, **fields: object) -> EntryId:
+        """A seizure with those fields, however odd."""
         return self.write(signer, [("record", encode_record("seizure", fields), ())])[0]
 
-    def step(self, signer: SigningKey, record: EntryId, step: str, refs: Sequence[EntryId] = (), **fields: object) -> EntryId:
+    def step(
+        self, signer: SigningKey, record: EntryId, step: str, refs: Sequence[EntryId] = (), **fields: object
+    ) -> EntryId:  # fmt: skip
+        """A step on a record that saw its creation and `refs`."""
         return self.write(signer, [("step", encode_step(record, step, fields), sorted({record, *refs}))])[0]
 
     def checkpoint(self, signer: SigningKey, *, full: bool = False) -> EntryId:
