@@ -45,7 +45,7 @@ def prove(args: argparse.Namespace) -> int:
     """`prove`: exit 1, with nothing written, when it would not be proven; see --partial."""
     home = home_of(args)
     if args.output.exists() and not args.force:
-        raise LocalError(_("{file} exists already; nothing was changed").format(file=args.output))
+        raise LocalError(f"{args.output} exists already; nothing was changed")
     check_target_free(args.output)
     with open_reader(home) as ledger:
         record = _record(ledger, digits(args.id))
@@ -80,8 +80,7 @@ def _record(ledger: Ledger, prefix: str) -> EntryId:
         raise LocalError(_("no entry here has an id that begins with {prefix}").format(prefix=prefix))
     if len(found) > 1:
         listed = ", ".join(known.hex()[: len(prefix) + 6] for known in found)
-        told = _("{prefix} is the beginning of several ids: {listed}; give more digits")
-        raise UsageError(told.format(prefix=prefix, listed=listed))
+        raise UsageError(f"{prefix} is the beginning of several ids: {listed}; give more digits")
     entry = ledger.entry(found[0])
     if entry is not None and entry.kind == "step" and entry.body is not None:
         try:
@@ -135,7 +134,8 @@ def verify(args: argparse.Namespace) -> int:
 def _tell(path: Path, verdict: Verdict, charter: Charter) -> None:
     if verdict.verdict == REFUSED:
         say(f"{path}: " + red(_("REFUSED")))
-        say(_(_WHY[verdict.reason or "form"]))
+        why = _WHY.get(str(verdict.reason), "")
+        say(_(why))
         say(f"({verdict.reason}: {verdict.detail})")
         return
     view: dict[str, Any] = proof_view(verdict, charter)

@@ -38,7 +38,7 @@ def test_issue_commands_are_all_there() -> None:
         |evidence give|evidence take|evidence list|op add|op list|sop publish|sop ack|sop list|asset add|asset list
         |asset move|asset service|roster add|roster list|sitrep add|sitrep list|stats|types|searches|watch|import-csv
         |report|council propose admit|council propose remove|council propose rekey|council propose threshold
-        |council approve|council list|council show|revoke|authority|stolen|rekey"""
+        |council approve|council list|council show|revoke|authority|stolen|rekey|prove|verify"""
     assert {f"hamkor {name.strip()}" for name in wanted.split("|")} == set(COMMANDS)
 
 
