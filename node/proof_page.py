@@ -163,15 +163,12 @@ def _people(view: Mapping[str, Any], _: Translate) -> str:
                 "its log counts up to entry {seq}").format(seq=ended["seq"])  # fmt: skip
             lines.append(" – ".join(text for text in (last, ended["reason"]) if text))
         rows.append((escaped(who(person, _)), f"<code>{person['key']}</code>", escaped("\n".join(lines))))
+    decided = _("The council decided: {change} ({names})")
     told = "".join(
-        f'<p class="note">{escaped(_("The council decided: {change} ({names})").format(**_decision(item)))}</p>'
+        f'<p class="note">{escaped(decided.format(change=item["change"], names=", ".join(item["agencies"])))}</p>'
         for item in view["council"]
     )
     return table((_("who"), _("key"), _("authority, up to the charter")), rows, ("", "", "w")) + told
-
-
-def _decision(item: Mapping[str, Any]) -> dict[str, str]:
-    return {"change": item["change"], "names": ", ".join(item["agencies"])}
 
 
 def chain_lines(person: Mapping[str, Any], _: Translate) -> list[str]:

@@ -1,16 +1,23 @@
 """Proofs of records, made from ledgers and checked with the charter alone (SPEC.md 8.6)."""
 
+from dataclasses import replace
+from hashlib import sha256
+
 import pytest
 
 from keys.errors import LocalError
-from keys.signing import SigningKey
+from keys.signing import Signature, SigningKey
+from ledger.attest import survey
 from ledger.proof import build_proof
-from ledger.verify import PROVEN, UNPROVEN, Verdict, verify_file, verify_proof
+from ledger.verify import PROVEN, REFUSED, UNPROVEN, Verdict, verify_file, verify_proof
 from protocol.acts import Admit, Cutoff, Rekey, Remove, Threshold
 from protocol.body import encode_record, encode_step
 from protocol.charter import Agency
-from protocol.entry import EntryId
-from protocol.proof import BEGIN, END, Proof, write_proof
+from protocol.checkpoint import draft
+from protocol.codec import encode, unpack_row
+from protocol.entry import EntryId, NetworkId, sign_entry
+from protocol.frame import Run
+from protocol.proof import BEGIN, END, Attestation, Item, Proof, write_proof
 from tests.ledgers import World
 
 PAGE = f"<!DOCTYPE html><p>Ҳисобот</p>{BEGIN.decode()}{END.decode()}\n"
@@ -205,9 +212,6 @@ def test_checkpoint_of_another_root_is_passed_over(case: Case) -> None:
 
 
 def lie(case: Case, node: SigningKey) -> None:
-    from ledger.attest import survey
-    from protocol.checkpoint import draft
-
     with case.ledger.storage.read() as reader:
         found = survey(reader)
     [body] = draft(node, case.ledger.network_id, bytes(32), found.heads, None)
@@ -230,3 +234,93 @@ def test_steps_on_other_records_are_left_out(case: Case) -> None:
     body = encode_step(other, "comment", {"text": "on another"})
     [confused] = case.write(case.officer, [("step", body, [record])])
     assert len(case.proof(record, confused).entries) == 1
+
+
+def test_step_whose_body_is_withheld_is_proved_without_it(case: Case) -> None:
+    record = case.record(case.officer, place="Denov")
+    place, secret = case.place(case.other.public), encode_step(record, "comment", {"text": "sealed"})
+    row, step = sign_entry(
+        case.other, case.ledger.network_id, place, "step", secret, case.now_ms, [record], b"c" * 32
+    )
+    fields = unpack_row(row)
+    case.admit(Run(place.key, place.seq, place.prev, (encode([*fields[:4], [len(secret), sha256(secret).digest()],
+                                                              fields[5]]),)))  # fmt: skip
+    case.attest()
+    proof = case.proof(record, step)
+    assert proof.entries[1].body is None
+    assert told(case.verdict(record, step)) == (PROVEN, None, [ALL, ALL])
+    shown = replace(proof, entries=(proof.entries[0], replace(proof.entries[1], body=secret)))
+    assert verify_proof(shown, case.charter).verdict == PROVEN
+    other = replace(proof, entries=(proof.entries[0], replace(proof.entries[1], body=secret + b"x")))
+    assert verify_proof(other, case.charter).reason == "entry"
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+def small(case: Case) -> bytes:
+    """A proof of one entry, proven by the three agencies that are needed."""
+    record = case.record(case.other, n=1)
+    case.attest()
+    return write_proof(PAGE, case.proof(record))
+
+
+def flipped(raw: bytes, at: int, bit: int) -> bytes:
+    return raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :]
+
+
+@pytest.mark.parametrize("bits", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_every_changed_bit_is_refused_and_in_the_page_as_that(case: Case, bits: int) -> None:
+    raw = small(case)
+    content = range(raw.index(BEGIN) + len(BEGIN), raw.index(END))
+    for at in range(len(raw)):
+        for bit in {(at + n) % 8 for n in range(bits)}:
+            verdict = verify_file(flipped(raw, at, bit), case.charter)
+            assert verdict.verdict == REFUSED, (at, bit)
+            assert at in content or verdict.reason in ("page", "form"), (at, bit, verdict)
+
+
+def test_every_truncation_is_refused(case: Case) -> None:
+    raw = small(case)
+    end = raw.index(END) + len(END)
+    for size in range(len(raw)):
+        verdict = verify_file(raw[:size], case.charter)
+        assert (verdict.verdict, verdict.reason) == (REFUSED, "page" if size >= end else "form")
+
+
+def test_reasons_come_in_the_order_of_the_checks(case: Case) -> None:
+    """Each damage is of a later check than the one before; done together, the first counts."""
+    record, stranger = case.record(case.officer, place="Denov"), case.record(case.other, n=1)
+    case.attest()
+    whole, other = case.proof(record), case.proof(stranger)
+    entry, first = whole.entries[0], whole.attestations[0]
+    longer = replace(first.paths[0], log=(*first.paths[0].log, bytes(32)))
+    unsigned = replace(entry, signature=Signature(bytes(64)))
+    damages = {
+        "path": lambda p: replace(p, attestations=(replace(first, paths=(longer,)), *p.attestations[1:])),
+        "checkpoint": lambda p: replace(p, attestations=(*p.attestations, Attestation(by_node(case), first.paths))),
+        "record": lambda p: replace(p, record=stranger),
+        "standing": lambda p: replace(p, acts=other.acts[:1], entries=(entry, *p.entries[1:])),
+        "act": lambda p: replace(p, acts=(*p.acts, *p.acts[:1])),
+        "signature": lambda p: replace(p, attestations=(replace(first, item=replace(
+            first.item, signature=Signature(bytes(64)))),)),
+        "entry": lambda p: replace(p, entries=(replace(unsigned, body=b"\x80"),)),
+        "network": lambda p: replace(p, network=NetworkId(bytes(32))),
+    }  # fmt: skip
+    proof = whole
+    for reason, damage in damages.items():
+        assert verify_proof(damage(whole), case.charter).reason == reason
+        proof = damage(proof)
+        assert verify_proof(proof, case.charter).reason == reason
+    raw = write_proof(PAGE, proof)
+    assert verify_file(raw.replace("Ҳ".encode(), b"H"), case.charter).reason == "page"
+    assert verify_file(raw + END + BEGIN, case.charter).reason == "form"
+
+
+def by_node(case: Case) -> Item:
+    """An entry of a certified node that is no checkpoint."""
+    node = case.nodes["mia"]
+    [known] = case.write(node, [("address", b"\x80", ())])
+    entry = case.ledger.entry(known)
+    assert entry is not None
+    return Item(entry.header, entry.signature, entry.body)
