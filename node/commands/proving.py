@@ -113,7 +113,11 @@ def _write(path: Path, raw: bytes) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """`verify`: exit 0 proven, 1 unproven or refused, 2 no proof, or no good charter."""
-    raw = read_file(args.file, PROOF_BYTES_MAX, "a proof")
+    try:
+        with args.file.open("rb") as file:
+            raw = file.read(PROOF_BYTES_MAX + 1)  # a larger one is refused by its size, like any that is no proof
+    except OSError as error:
+        raise LocalError(f"{args.file} cannot be read: {error.strerror}") from None
     try:
         charter = verify_charter(decode_charter_file(read_file(args.charter, CHARTER_BYTES_MAX, "a charter")))
     except HamkorError as error:
