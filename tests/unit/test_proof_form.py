@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keys.errors import FormatError
 from keys.signing import Signature
-from protocol.codec import decode, encode
+from protocol.codec import decode, encode, pack
 from protocol.entry import EntryId, NetworkId
 from protocol.limits import PROOF_BYTES_MAX
 from protocol.proof import BEGIN, END, Attestation, Item, Path, Proof, encode_payload, read_proof, write_proof
@@ -116,6 +116,9 @@ def test_payloads_of_any_other_form_are_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(FormatError):
             read_proof(file_of(lines(encode(good | changed))))
+    many = bytes(pack(good | {"acts": [[b"", bytes(64), None, []]] * 4097}))
+    with pytest.raises(FormatError):
+        read_proof(file_of(lines(many)))
     raw = encode(good)
     assert decode(raw, size_max=len(raw)) == good
     for payload in (raw + b"\0", raw[:-1], b"\xc1", b"", b"\x80", b"\x91" * 2000):
