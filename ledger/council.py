@@ -103,7 +103,7 @@ def decide(charter: Charter, acts: Iterable[tuple[ActEntry, Act]]) -> Council:
     """What the council's acts come to. Cost: O(acts log acts) for each time they are read, mostly two."""
     spoken: list[tuple[ActEntry, Act]] = [item for item in acts if isinstance(item[1], (Propose, Approve))]
     speakers = _speakers(charter, spoken)
-    ordered = _in_order([item for item in spoken if item[0].key in speakers])
+    ordered = in_order([item for item in spoken if item[0].key in speakers])
     earlier: list[_Ends] = []
     ends: _Ends = {}
     while True:
@@ -159,7 +159,7 @@ class _Words:
                 self.said.setdefault(entry.key, set()).add(proposal)
 
 
-def _in_order(acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
+def in_order(acts: list[tuple[ActEntry, Act]]) -> list[tuple[ActEntry, Act]]:
     """By causal height among the council's acts, then by id."""
     known = {entry.id: (entry, act) for entry, act in acts}
     before: dict[EntryId, list[EntryId]] = {}

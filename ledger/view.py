@@ -205,7 +205,7 @@ def history_view(ledger: Ledger, creation: Operation, steps: Sequence[Operation]
     document = Document.created(creation)
     first: list[tuple[str, Value, list[Said]]] = [(slot, value, []) for slot, value in changes(creation)]
     rows: list[Value] = [_operation_view(ledger, creation, first, "")]
-    for op in _in_order(creation, steps):
+    for op in in_order(creation, steps):
         replaced: list[tuple[str, Value, list[Said]]] = []
         seen = {document.record, *op.refs}
         missing: list[Value] = [ref.hex() for ref in op.refs if ref not in known and ledger.entry(ref) is None]
@@ -218,7 +218,7 @@ def history_view(ledger: Ledger, creation: Operation, steps: Sequence[Operation]
     return rows
 
 
-def _in_order(creation: Operation, steps: Sequence[Operation]) -> list[Operation]:
+def in_order(creation: Operation, steps: Sequence[Operation]) -> list[Operation]:
     """By time as claimed, but never before what is named. O(n log n)."""
     known = {step.id for step in steps} - {creation.id}
     left = {step.id: known.intersection(step.refs) for step in steps}

@@ -339,6 +339,20 @@ def _auditor(commands: Commands) -> None:
     )  # fmt: skip
     receipts.add_argument("id")
     receipts.add_argument("--all", action="store_true", help=_("each step on the record, too"))
+    prove = command(
+        commands, "prove", "proving:prove", _("write a proof of a record: a file that stands without any node"),
+        "hamkor prove 3fa9c1d -o proof.html",
+    )  # fmt: skip
+    prove.add_argument("id", metavar="ID", help=_("the first digits of an id are enough"))
+    prove.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    prove.add_argument("--partial", action="store_true", help=_("also when too few agencies attest it so far"))
+    prove.add_argument("--force", action="store_true", help=_("write over a file that is there"))
+    check = command(
+        commands, "verify", "proving:verify", _("check a proof, trusting only the charter"),
+        "hamkor verify proof.html --charter charter",
+    )  # fmt: skip
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("--charter", type=Path, required=True, metavar="FILE")
     command(
         commands, "forks", "auditor:forks", _("keys that signed two entries at one place, with the proof"),
         "hamkor forks",

@@ -7,11 +7,12 @@ An absence is told with the nodes that are not heard from, for they may know mor
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from html import escape
 from typing import Any, Final
 
+from node.page import MS_MAX, cleaned, escaped, section, table, when_of, whole_page, zone_of
 from node.report_map import MAP_REGIONS, Region, region_map
 from node.words import noted
 
@@ -20,47 +21,9 @@ _GAP_MONTHS_MAX: Final = 6  # a longer gap is one mark, so that a single wrong y
 _CHART_PX, _BAR_PX = 940, 150
 _FILL: Final = "#d9975b"
 _DIGITS_MAX: Final = 15  # of a mass in grams: more is no mass, and would fill the page with noughts
-_MS_MAX: Final = 253_402_214_400_000  # the last day of the year 9999, in any zone
 _ABSENT_MAX: Final = 3
 _UNIT_CHARS_MAX: Final = 32
 _UNITS: Final = (noted("tablet"), noted("plant"), noted("package"), noted("ml"), noted("l"))  # of what has no mass
-_STYLE: Final = """
-:root { font: 15px/1.45 system-ui, "Noto Sans", "DejaVu Sans", sans-serif; color: #1c1c1c; background: #fff; }
-body { max-width: 980px; margin: 1.5rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .7rem; padding-bottom: .15rem; border-bottom: 2px solid #1c1c1c; }
-p.made { margin: 0; color: #444; }
-ul.figures { display: flex; flex-wrap: wrap; list-style: none; margin: 1rem 0 0; padding: 0; border: 1px solid #888; }
-ul.figures li { flex: 1 1 8rem; padding: .5rem .8rem; border-right: 1px solid #ccc; font-size: .82rem; color: #444; }
-ul.figures li:last-child { border-right: 0; }
-ul.figures strong { display: block; font-size: 1.35rem; line-height: 1.3; color: #1c1c1c; }
-.warning { border: 2px solid #1c1c1c; border-left: 10px solid #a33; padding: .6rem .9rem; margin: 1rem 0; }
-.warning ul { margin: .3rem 0 0; padding-left: 1.4rem; }
-.warning strong::before { content: "\\26A0\\FE0E\\00A0"; }
-table { border-collapse: collapse; width: 100%; font-size: .86rem; }
-th, td { text-align: left; vertical-align: top; padding: .28rem .5rem; border-bottom: 1px solid #ccc; }
-th { border-bottom: 1.5px solid #555; }
-td { overflow-wrap: anywhere; unicode-bidi: isolate; white-space: pre-line; }
-td.s { white-space: nowrap; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.w { min-width: 14rem; } span.s { white-space: nowrap; }
-table.chart { table-layout: fixed; } th.name, th.beside { width: 25%; } th.bar { width: 26%; } th.n { width: 12%; }
-code { font-size: .95em; } .late { font-weight: 700; text-decoration: underline; } .mark { font-weight: 600; }
-figure { margin: 0; } figcaption, .note { font-size: .82rem; color: #444; margin: .4rem 0 0; }
-svg { display: block; max-width: 100%; height: auto; } svg text { font-family: inherit; }
-ul.values { margin: 0; padding-left: 1.1rem; white-space: normal; }
-footer { margin-top: 2rem; border-top: 1px solid #888; }
-@page {
-  size: A4; margin: 15mm 14mm 17mm;
-  @bottom-center { content: counter(page) " / " counter(pages); font-size: 8pt; }
-}
-@media print {
-  :root { font-size: 9.5pt; } body { max-width: none; margin: 0; padding: 0; }
-  h1, h2 { break-after: avoid; } figure, tr, .warning, ul.figures { break-inside: avoid; }
-  section.rows { break-before: page; } thead { display: table-header-group; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""
-
 Translate = Callable[[str], str]
 
 
@@ -81,30 +44,22 @@ def render_report(report: Mapping[str, Any], translate: Translate, lang: str) ->
         (_("Unanswered requests"), _requests(report.get("requests") or (), _)),
     )
     none = _none(missing, _)
-    parts += [_section(title, body or none) for title, body in sections]
-    parts += [_section(_("Records"), _records(report, _) or none, "rows"), _foot(report, _)]
-    title = _text(": ".join([_("Report"), str(report.get("query") or report.get("network") or "")]))
-    return (
-        f'<!DOCTYPE html>\n<html lang="{escape(lang)}">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part) + "\n</body>\n</html>\n"
-    )  # fmt: skip
+    parts += [section(title, body or none) for title, body in sections]
+    parts += [section(_("Records"), _records(report, _) or none, "rows"), _foot(report, _)]
+    return whole_page(": ".join([_("Report"), str(report.get("query") or report.get("network") or "")]), lang, parts)
 
 
 def _head(report: Mapping[str, Any], _: Translate) -> str:
     title = ": ".join([_("Report"), str(report.get("query") or _("everything"))])
     made = _("made {time} on node {node} of network {network}, which holds {entries} entries").format(
-        time=_when(report.get("made_ms")) or "?", node=report.get("node") or "?", network=report.get("network") or "?",
-        entries=report.get("entries", 0),
+        time=when_of(report.get("made_ms")) or "?", node=report.get("node") or "?",
+        network=report.get("network") or "?", entries=report.get("entries", 0),
     )  # fmt: skip
-    return f'<h1>{_text(title)}</h1>\n<p class="made">{_text(made)}</p>'
+    return f'<h1>{escaped(title)}</h1>\n<p class="made">{escaped(made)}</p>'
 
 
 def _last_heard(item: Mapping[str, Any], _: Translate) -> str:
-    time = _when(item.get("heard_ms")) or _("never")
+    time = when_of(item.get("heard_ms")) or _("never")
     return _("{name} last heard {time}").format(name=item.get("name") or "?", time=time)
 
 
@@ -112,7 +67,7 @@ def _warning(missing: Sequence[str], _: Translate) -> str:
     if not missing:
         return ""
     told = _("These nodes are not heard from now. What they have written since is not here:")
-    rows = "".join(f"<li>{_text(line)}</li>" for line in missing)
+    rows = "".join(f"<li>{escaped(line)}</li>" for line in missing)
     return f'<div class="warning" role="note"><strong>{escape(told)}</strong><ul>{rows}</ul></div>'
 
 
@@ -122,33 +77,29 @@ def _figures(report: Mapping[str, Any], _: Translate) -> str:
     requests = report.get("requests") or ()
     late = sum(row.get("state") == "overdue" for row in requests)
     unanswered = "; ".join([_("Unanswered requests"), *([_("OVERDUE") + f": {late}"] if late else [])])
+    conflicts = {row.get("id") or row.get("short") for row in report.get("conflicts") or ()}
     figures = (
-        (_text(_total(report)), _("Records")),
-        (_text(sum(_count(row) for row in rows)), _("seizures")),
+        (escaped(_total(report)), _("Records")),
+        (escaped(sum(_count(row) for row in rows)), _("seizures")),
         (_told_mass(sum((_grams(row.get("mass_g")) for row in rows), Decimal(0)), _), _("mass")),
-        (_text(len({row.get("id") or row.get("short") for row in report.get("conflicts") or ()})), _("Open conflicts")),
-        (_text(len(requests)), unanswered),
+        (escaped(len(conflicts)), _("Open conflicts")),
+        (escaped(len(requests)), unanswered),
     )
     items = "".join(f"<li><strong>{figure}</strong>{escape(told)}</li>" for figure, told in figures)
     return f'<ul class="figures">{items}</ul>'
 
 
-def _section(title: str, body: str, kind: str = "") -> str:
-    opened = f'<section class="{kind}">' if kind else "<section>"
-    return f"{opened}\n<h2>{escape(title)}</h2>\n{body}\n</section>"
-
-
 def _foot(report: Mapping[str, Any], _: Translate) -> str:
     made = _("Made from what this node holds. A joint seizure counts once when both agencies have said that it is one.")
-    zone = _("Times are of the zone {zone}.").format(zone=_zone(report.get("made_ms")))
-    return f'<footer><p class="note">{_text(made)} {_text(zone)}</p></footer>'
+    zone = _("Times are of the zone {zone}.").format(zone=zone_of(report.get("made_ms")))
+    return f'<footer><p class="note">{escaped(made)} {escaped(zone)}</p></footer>'
 
 
 def _none(missing: Sequence[str], _: Translate) -> str:
     """Said of an absence: never of the world, only of here, and who may know more."""
     more = ["…"] if len(missing) > _ABSENT_MAX else []
     told = "; ".join([_("none known here"), *missing[:_ABSENT_MAX], *more])
-    return f"<p>{_text(told)}</p>"
+    return f"<p>{escaped(told)}</p>"
 
 
 # -- pictures -----------------------------------------------------------------------------------------
@@ -163,11 +114,11 @@ def _map(report: Mapping[str, Any], _: Translate) -> str:
     elsewhere = sum(map(_count, report.get("agencies") or ())) - sum(region.count for region in regions.values())
     if elsewhere > 0:
         lines.append(_("Seizures in no region of this map: {count}.").format(count=elsewhere))
-    return f"<figure>{drawn}<figcaption>{_text(' '.join(lines))}</figcaption></figure>"
+    return f"<figure>{drawn}<figcaption>{escaped(' '.join(lines))}</figcaption></figure>"
 
 
 def _region(code: str, row: Mapping[str, Any], _: Translate) -> Region:
-    name, count, mass = _clean(row.get("name") or code), _count(row), _grams(row.get("mass_g"))
+    name, count, mass = cleaned(row.get("name") or code), _count(row), _grams(row.get("mass_g"))
     told = _("{count} seizures").format(count=count)
     return Region(name, count, mass, f"{name}: {told}, {_mass(mass, _)} ({_exact(mass, _)})")
 
@@ -186,7 +137,7 @@ def _timeline(rows: Sequence[Mapping[str, Any]], _: Translate) -> str:
     if undated:
         notes.append(_("Seizures of no known month: {count}.").format(count=undated))
     drawn = _bars(shown, _) if shown else ""
-    return f"<figure>{drawn}<figcaption>{_text(' '.join(notes))}</figcaption></figure>"
+    return f"<figure>{drawn}<figcaption>{escaped(' '.join(notes))}</figcaption></figure>"
 
 
 def _is_month(month: object) -> bool:
@@ -223,7 +174,7 @@ def _bars(slots: Sequence[tuple[str, Mapping[str, Any]]], _: Translate) -> str:
             continue
         tall = round(_BAR_PX * count / most)
         counted = _("{count} seizures").format(count=count)
-        told = _text(f"{month}: {counted}, {_mass(mass, _)} ({_exact(mass, _)})")
+        told = escaped(f"{month}: {counted}, {_mass(mass, _)} ({_exact(mass, _)})")
         words = [f'<text x="{middle:g}" y="{base + 15}" font-size="11" text-anchor="middle">{month[5:]}</text>']
         if count:
             words.append(
@@ -241,7 +192,7 @@ def _bars(slots: Sequence[tuple[str, Mapping[str, Any]]], _: Translate) -> str:
             )
         parts.append(f'<g role="img" aria-label="{told}"><title>{told}</title>{"".join(words)}</g>')
     width, height = len(slots) * wide + 2, base + (112 if upright else 58)
-    title = _text(_("Seizures by month"))
+    title = escaped(_("Seizures by month"))
     return (
         f'<svg viewBox="-1 0 {width} {height}" width="{width}" height="{height}" role="group" fill="#1c1c1c" '
         f'aria-label="{title}">{"".join(parts)}'
@@ -251,10 +202,10 @@ def _bars(slots: Sequence[tuple[str, Mapping[str, Any]]], _: Translate) -> str:
 
 def _beneath(middle: float, top: int, told: str, *, upright: bool) -> str:
     if not upright:
-        return f'<text x="{middle:g}" y="{top}" font-size="11" text-anchor="middle">{_text(told)}</text>'
+        return f'<text x="{middle:g}" y="{top}" font-size="11" text-anchor="middle">{escaped(told)}</text>'
     x, y = middle + 4, top - 10
     turned = f'x="{x:g}" y="{y}" transform="rotate(-90 {x:g} {y})"'
-    return f'<text {turned} font-size="11" text-anchor="end">{_text(told)}</text>'
+    return f'<text {turned} font-size="11" text-anchor="end">{escaped(told)}</text>'
 
 
 def _bar(mass: Decimal, most: Decimal) -> str:
@@ -280,7 +231,7 @@ def _agencies(rows: Sequence[Mapping[str, Any]], double: Mapping[str, Any], _: T
         notes.append(_("{count} reports left out: the same event is counted once").format(count=double["same"]))
     if double.get("possibly"):
         notes.append(_("{count} pairs are possibly the same, and counted twice").format(count=double["possibly"]))
-    told = "".join(f'<p class="note">{_text(text)}</p>' for text in notes)
+    told = "".join(f'<p class="note">{escaped(text)}</p>' for text in notes)
     return _amounts(_("agency"), [(str(row.get("agency") or "?"), row) for row in rows], _) + told
 
 
@@ -291,22 +242,22 @@ def _amounts(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], _: Trans
     for name, row in rows:
         mass = _grams(row.get("mass_g"))
         other = ", ".join(f"{amount} {_told_code(unit, _)}" for unit, amount in (row.get("other") or {}).items())
-        cells.append((_text(name), _bar(mass, most), _told_mass(mass, _), _text(other), _count(row)))
+        cells.append((escaped(name), _bar(mass, most), _told_mass(mass, _), escaped(other), _count(row)))
     head = (title, "", _("mass"), _("beside"), _("seizures"))
-    return _table(head, cells, ("name", "bar", "n", "beside", "n"), "chart") if cells else ""
+    return table(head, cells, ("name", "bar", "n", "beside", "n"), "chart") if cells else ""
 
 
 def _conflicts(rows: Sequence[Mapping[str, Any]], _: Translate) -> str:
     cells = []
     for row in rows:
         values = "".join(
-            f"<li>{_text(_plain(said.get('value'), _))} "
-            f'<span class="note">({_text(said.get("who") or "?")}, {_when(said.get("time_ms")) or "?"})</span></li>'
+            f"<li>{escaped(_plain(said.get('value'), _))} "
+            f'<span class="note">({escaped(said.get("who") or "?")}, {when_of(said.get("time_ms")) or "?"})</span></li>'
             for said in row.get("values") or ()
         )
         listed = f'<ul class="values">{values}</ul>'
-        cells.append((_id(row), _text(row.get("type")), _text(row.get("field")), listed))
-    return _table(("id", _("type"), _("field"), _("values")), cells, ("s", "s", "", "w")) if cells else ""
+        cells.append((_id(row), escaped(row.get("type")), escaped(row.get("field")), listed))
+    return table(("id", _("type"), _("field"), _("values")), cells, ("s", "s", "", "w")) if cells else ""
 
 
 def _requests(rows: Iterable[Mapping[str, Any]], _: Translate) -> str:
@@ -315,19 +266,19 @@ def _requests(rows: Iterable[Mapping[str, Any]], _: Translate) -> str:
     for row in sorted(rows, key=_pressing):
         late = row.get("state") == "overdue"
         state = _("OVERDUE") if late else _told_code(row.get("state"), _)
-        due = _when(row.get("due_ms")) or _("not received yet")
+        due = when_of(row.get("due_ms")) or _("not received yet")
         cells.append((
             _id(row), _unit(row.get("from")), ", ".join(map(_unit, row.get("to") or ())),
-            _text(row.get("question")), _text(_told_code(row.get("urgency"), _)), _text(due),
-            f'<span class="late">{_text(state)}</span>' if late else _text(state),
+            escaped(row.get("question")), escaped(_told_code(row.get("urgency"), _)), escaped(due),
+            f'<span class="late">{escaped(state)}</span>' if late else escaped(state),
         ))  # fmt: skip
     head = ("id", _("from"), _("to"), _("question"), _("urgency"), _("due"), _("state"))
-    return _table(head, cells, ("s", "", "", "w", "s", "s", "s")) if cells else ""
+    return table(head, cells, ("s", "", "", "w", "s", "s", "s")) if cells else ""
 
 
 def _pressing(row: Mapping[str, Any]) -> tuple[bool, int]:
     due_ms = row.get("due_ms")
-    return row.get("state") != "overdue", due_ms if isinstance(due_ms, int) else _MS_MAX
+    return row.get("state") != "overdue", due_ms if isinstance(due_ms, int) else MS_MAX
 
 
 def _records(report: Mapping[str, Any], _: Translate) -> str:
@@ -337,18 +288,18 @@ def _records(report: Mapping[str, Any], _: Translate) -> str:
     for _ms, moment, _at, row in moments:
         marks = [_("conflict")] if row.get("conflicts") else []
         marks += [_told_code(row["status"], _)] if row.get("status") not in (None, "", "ok") else []
-        mark = f' <span class="mark">[{_text(", ".join(marks))}]</span>' if marks else ""
+        mark = f' <span class="mark">[{escaped(", ".join(marks))}]</span>' if marks else ""
         where = " ".join(str(part) for part in (row.get("region"), row.get("place")) if part)
         who = f"{row.get('agency') or '?'}/{row.get('unit') or row.get('author') or '?'}"
-        what = _text(row.get("summary")) + mark
-        cells.append((_id(row), _text(moment), _text(row.get("type")), _text(where), _unit(who), what))
+        what = escaped(row.get("summary")) + mark
+        cells.append((_id(row), escaped(moment), escaped(row.get("type")), escaped(where), _unit(who), what))
     if not cells:
         return ""
     total = _total(report)
     more = _("{shown} of {total} records, the newest").format(shown=len(cells), total=total)
-    note = f'<p class="note">{_text(more)}</p>' if total > len(cells) else ""
+    note = f'<p class="note">{escaped(more)}</p>' if total > len(cells) else ""
     head = ("id", _("when"), _("type"), _("where"), _("who"), _("what"))
-    return note + _table(head, cells, ("s", "s", "s", "", "", "w"))
+    return note + table(head, cells, ("s", "s", "s", "", "", "w"))
 
 
 def _total(report: Mapping[str, Any]) -> int:
@@ -365,46 +316,21 @@ def _moment(row: Mapping[str, Any]) -> tuple[int, str]:
     except (ValueError, OverflowError):
         pass
     written_ms = row.get("time_ms")
-    return written_ms if isinstance(written_ms, int) else 0, given or _when(written_ms)
+    return written_ms if isinstance(written_ms, int) else 0, given or when_of(written_ms)
 
 
 def _id(row: Mapping[str, Any]) -> str:
     whole = row.get("id") or row.get("short")
-    return f'<code title="{_text(whole)}">{_text(row.get("short") or str(whole or "?")[:7])}</code>'
+    return f'<code title="{escaped(whole)}">{escaped(row.get("short") or str(whole or "?")[:7])}</code>'
 
 
 def _unit(name: object) -> str:
     """HTML: a short name, not broken at its hyphen; a long one wraps as it must."""
-    told = _text(name)
+    told = escaped(name)
     return f'<span class="s">{told}</span>' if len(told) <= _UNIT_CHARS_MAX else told
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]], kinds: Sequence[str], whole: str = "") -> str:
-    """Cells are HTML already. kinds: the class of each column, or an empty string; whole: that of the table."""
-    opened = f'<table class="{whole}">' if whole else "<table>"
-    classes = [f' class="{kind}"' if kind else "" for kind in kinds]
-    titles = "".join(f"<th{kind}>{escape(title)}</th>" for title, kind in zip(head, classes, strict=True))
-    lines = "\n".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, classes, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f"{opened}\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>"
-
-
 # -- words --------------------------------------------------------------------------------------------
-
-
-def _clean(value: object) -> str:
-    """Text without what could turn it round or hide in it."""
-    plain = "" if value is None else str(value)
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else " " if letter.isspace() else "\ufffd" for letter in plain
-    )
-
-
-def _text(value: object) -> str:
-    """Clean and escaped."""
-    return escape(_clean(value))
 
 
 def _plain(value: object, _: Translate) -> str:
@@ -450,19 +376,4 @@ def _exact(grams: Decimal, _: Translate) -> str:
 
 def _told_mass(grams: Decimal, _: Translate) -> str:
     """HTML: a mass for people, with the exact grams where the pointer rests."""
-    return f'<span title="{_text(_exact(grams, _))}">{_text(_mass(grams, _))}</span>'
-
-
-def _when(time_ms: object) -> str:
-    if not isinstance(time_ms, int):
-        return ""
-    return _local(time_ms).strftime("%Y-%m-%d %H:%M")
-
-
-def _zone(time_ms: object) -> str:
-    offset = _local(time_ms if isinstance(time_ms, int) else 0).strftime("%z")
-    return f"UTC{offset[:3]}:{offset[3:5]}"
-
-
-def _local(time_ms: int) -> datetime:
-    return datetime.fromtimestamp(max(0, min(time_ms, _MS_MAX)) / 1000, UTC).astimezone()
+    return f'<span title="{escaped(_exact(grams, _))}">{escaped(_mass(grams, _))}</span>'

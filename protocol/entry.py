@@ -19,12 +19,12 @@ entry before, so a run of rows and one valid signature on its last prove them al
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple, NewType
+from typing import NamedTuple, NewType, cast
 
 from keys.errors import AdmissionError, FormatError
 from keys.signing import PublicKey, Signature, SigningKey, verify
 from protocol.codec import pack, unpack_row
-from protocol.limits import BODY_BYTES_MAX, KIND_BYTES_MAX, REFS_MAX, SEQ_MAX, TIME_MS_MAX
+from protocol.limits import BODY_BYTES_MAX, HEADER_BYTES_MAX, KIND_BYTES_MAX, REFS_MAX, SEQ_MAX, TIME_MS_MAX
 
 EntryId = NewType("EntryId", bytes)  # 32 bytes
 NetworkId = NewType("NetworkId", bytes)  # 32 bytes
@@ -157,6 +157,33 @@ def open_row(raw: bytes, place: Place) -> Entry:
     return Entry(
         facts.id, place.key, place.seq, place.prev, tuple(facts.refs), facts.kind, facts.space, facts.body_size,
         facts.body_hash, facts.time_ms, facts.signature, facts.body, facts.header,
+    )  # fmt: skip
+
+
+def open_header(header: bytes, signature: bytes, body: bytes | None) -> Entry:
+    """The entry of a header that stands by itself; every rule but the signature and the link is checked.
+
+    body: None where it is not at hand. Raises FormatError.
+    """
+    if len(header) > HEADER_BYTES_MAX:
+        raise FormatError(f"a header is at most {HEADER_BYTES_MAX} bytes")
+    fields = unpack_row(header)
+    if len(fields) != 10 or pack(fields) != header:
+        raise FormatError("a header is a canonical array of 10 fields")
+    version, key, seq, prev, refs, kind, space, size, digest, time_ms = fields
+    if type(version) is not int or version != VERSION or not _is_bytes(key, 32) or not _is_bytes(digest, 32):
+        raise FormatError(f"a header has version {VERSION}, a key and a hash of 32 bytes each")
+    if type(seq) is not int or type(size) is not int or not (prev is None or _is_bytes(prev, 32)):
+        raise FormatError("seq and body_size are whole numbers, prev is nil or 32 bytes")
+    _check_place(seq, cast("bytes | None", prev))
+    _check_fields(kind, time_ms, refs, space, size)
+    if not _is_bytes(signature, 64):
+        raise FormatError("a signature is 64 bytes")
+    if body is not None and (len(body), sha256(body).digest()) != (size, digest):
+        raise FormatError("the body is another one than that of the header")
+    return Entry(
+        entry_id(header, signature), key, seq, prev, tuple(refs), kind, space, size, digest, time_ms, signature, body,  # type: ignore[arg-type]
+        header,
     )  # fmt: skip
 
 

@@ -39,6 +39,10 @@ CHECKPOINT_HEADS_MAX: Final = 3600  # heads in one checkpoint entry: 72 bytes ea
 CONSULTED_MAX: Final = 500  # records in one consultation: a page of results
 PROOF_BYTES_MAX: Final = 16 * 1024 * 1024  # a proof's file: a record with a few hundred steps, its files left out
 
+PROOF_ITEMS_MAX: Final = 4096  # acts, entries, and paths of one attestation, in one proof: as in any array
+PROOF_ATTESTATIONS_MAX: Final = 256  # two for each agency, and room
+PROOF_HASHES_MAX: Final = 64  # in one path: trees of 2^64 leaves
+
 # Frames and messages: what one peer may make another hold before anything is checked.
 FRAME_ENTRIES_MAX: Final = 4096  # entries in one frame: bounds the work of one transaction
 FRAME_RUNS_MAX: Final = 1024  # logs in one frame: each run costs one signature check

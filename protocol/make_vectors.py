@@ -40,6 +40,7 @@ from protocol.card import CONTEXT as CARD_CONTEXT
 from protocol.card import Card, consent_bytes, decode_card_file, encode_card_file
 from protocol.charter import CONTEXT as CHARTER_CONTEXT
 from protocol.charter import Agency, encode_charter_file
+from protocol.checkpoint_vectors import attesting_bodies, checkpoints, tree_proofs
 from protocol.codec import decode, encode, pack, unpack_row
 from protocol.container import pack_file
 from protocol.document_vectors import documents
@@ -79,6 +80,7 @@ from protocol.message import (
     Want,
     encode_message,
 )
+from protocol.proof_vectors import proofs
 from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, HeadIndex, Range
 from protocol.vector_cast import (
     CARDS,
@@ -510,8 +512,12 @@ def merkle() -> tuple[str, list[Case], list[Case]]:
         "name": "ledger root of five logs", "logs": [[key.hex(), len(ids)] for key, ids in sorted(logs.items())],
         "root": tree_root(leaf_of[key] for key in sorted(leaf_of)).hex(),
     }  # fmt: skip
-    about = "SPEC.md 7. Leaf n is SHA-256 of the text 'leaf n'; log entries' ids are leaves 0, 1, 2 and so on."
-    return about, [*valid, ledger], []
+    about = (
+        "SPEC.md 7. Leaf n is SHA-256 of the text 'leaf n'; log entries' ids are leaves 0, 1, 2 and so on. With `path`:"
+        " an inclusion proof of `leaf`. With `proof`: a consistency proof between `first` and `size`."
+    )
+    proved, refused = tree_proofs()
+    return about, [*valid, ledger, *proved], refused
 
 
 # -- charter, card, acts, bodies ------------------------------------------------------------------
@@ -702,7 +708,8 @@ def bodies() -> tuple[str, list[Case], list[Case]]:
         "17 addresses": ("address", {"addresses": ["/"] * 17}, "at most 16"),
     }
     refused = [bad(name, encode(value), why, kind=kind) for name, (kind, value, why) in values.items()]
-    return "SPEC.md 4.5. Bodies of other kinds.", valid, refused
+    more, worse = attesting_bodies()
+    return "SPEC.md 4.5. Bodies of other kinds.", valid + more, refused + worse
 
 
 # -- bundle, invitation ---------------------------------------------------------------------------
@@ -754,9 +761,10 @@ def bundles() -> tuple[str, list[Case], list[Case]]:
 
 
 FILES: Final[dict[str, Callable[[], tuple[str, list[Case], list[Case]]]]] = {
-    "act": acts, "body": bodies, "bundle": bundles, "card": cards, "chain": chains, "charter": charters, "codec": codec,
-    "document": documents, "entry": entries, "frame": frames, "heads": heads, "keyfile": key_files,
-    "ledger": ledgers, "mark": marks, "merkle": merkle, "message": messages, "reconcile": reconcile,
+    "act": acts, "body": bodies, "bundle": bundles, "card": cards, "chain": chains, "charter": charters,
+    "checkpoint": checkpoints, "codec": codec, "document": documents, "entry": entries, "frame": frames,
+    "heads": heads, "keyfile": key_files, "ledger": ledgers, "mark": marks, "merkle": merkle, "message": messages,
+    "proof": proofs, "reconcile": reconcile,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ tree of n leaves keeps at most log2(n) + 1 hashes.
 
     peaks = append(peaks, size, leaves); root(peaks)              # grow
     path = inclusion_proof(leaves, index)                         # O(n) hashes
+    root, paths = inclusion_proofs(leaves, indices)               # one pass, leaves as they come
     is_included(root, size, index, leaf, path)                    # O(log n)
     proof = consistency_proof(leaves, first)
     is_consistent(first, size, first_root, root, proof)
@@ -14,6 +15,7 @@ A subtree [start, end) of a tree is one that appears in a larger tree or is its 
 smallest power of two that is not below end - start. Proofs of whole trees are those of the subtree [0, size).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
@@ -75,6 +77,37 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     return path[::-1]
 
 
+def inclusion_proofs(leaves: Iterable[bytes], indices: Iterable[int]) -> tuple[bytes, dict[int, list[bytes]]]:
+    """The root, and for each of `indices` its inclusion proof. Raises IndexError when there is no such leaf.
+
+    Cost: one hash a leaf, in one pass; memory O(log n), and that of the proofs.
+    """
+    wanted = sorted(set(indices))
+    paths: dict[int, list[bytes]] = {index: [] for index in wanted}
+    stack: list[tuple[bytes, int]] = []  # the peaks so far, and where each begins
+
+    def join(left: bytes, start: int, right: bytes, split: int, stop: int) -> bytes:
+        for index in wanted[bisect_left(wanted, start) : bisect_left(wanted, stop)]:
+            paths[index].append(right if index < split else left)
+        return node_hash(left, right)
+
+    size = 0
+    for leaf in leaves:
+        node, start, level = leaf, size, size
+        while level & 1:
+            left, begins = stack.pop()
+            node, start, level = join(left, begins, node, start, size + 1), begins, level >> 1
+        stack.append((node, start))
+        size += 1
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < size:
+        raise IndexError(f"leaves {wanted[0]} to {wanted[-1]} of {size}")
+    while len(stack) > 1:
+        right, split = stack.pop()
+        left, start = stack.pop()
+        stack.append((join(left, start, right, split, size), start))
+    return stack[0][0] if stack else EMPTY_ROOT, paths
+
+
 def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
     """What shows that the tree over the first `first` leaves is the start of the tree over all.
 
@@ -117,12 +150,20 @@ def is_included_in_subtree(
     subtree: bytes, start: int, end: int, index: int, leaf: bytes, path: Sequence[bytes]
 ) -> bool:
     """The same for the subtree [start, end), whose root is `subtree`."""
-    if len(leaf) != 32 or not (_is_subtree(start, end) and start <= index < end):
-        return False
-    node, at, last = leaf, index - start, end - start - 1
+    return len(leaf) == 32 and _is_subtree(start, end) and root_from(end - start, index - start, leaf, path) == subtree
+
+
+def root_from(size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bytes | None:
+    """The root to which `path` leads from leaf `index` of a tree of `size` leaves; None: it fits no such tree.
+
+    Source: RFC 9162 2.1.3.2.
+    """
+    if not 0 <= index < size:
+        return None
+    node, at, last = leaf, index, size - 1
     for beside in path:
         if last == 0:
-            return False
+            return None
         if at & 1 or at == last:
             node = node_hash(beside, node)
             while not at & 1:
@@ -130,7 +171,7 @@ def is_included_in_subtree(
         else:
             node = node_hash(node, beside)
         at, last = at >> 1, last >> 1
-    return last == 0 and node == subtree
+    return node if last == 0 else None
 
 
 def is_consistent(first: int, size: int, first_root: bytes, tree: bytes, proof: Sequence[bytes]) -> bool:

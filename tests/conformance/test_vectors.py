@@ -13,16 +13,17 @@ from keys.errors import AdmissionError, FormatError, NetworkMismatchError, Remot
 from keys.signing import PublicKey
 from protocol import make_vectors
 from protocol.acts import encode_act, parse_act
-from protocol.body import parse_address, parse_record, parse_step
+from protocol.body import parse_address, parse_alarm, parse_consultation, parse_record, parse_step
 from protocol.bundle import read_bundle
 from protocol.card import Card, decode_card_file
 from protocol.charter import Charter, decode_charter_file, verify_charter
+from protocol.checkpoint import parse_checkpoint
 from protocol.codec import decode, encode
 from protocol.entry import Entry, EntryId, NetworkId, Place, check_link, open_row, verify_entry
 from protocol.frame import Run, decode_frame, encode_frame
 from protocol.invitation import decode_invitation
 from protocol.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
-from protocol.merkle import append, root, tree_root
+from protocol.merkle import append, is_consistent, is_included, root, tree_root
 from protocol.message import Message, decode_message, encode_message
 from protocol.reconcile import Head, HeadIndex
 
@@ -101,7 +102,8 @@ def read_act(raw: bytes, _case: Case) -> object:
 
 def read_body(raw: bytes, case: Case) -> object:
     parse: dict[str, Callable[[bytes], object]] = {
-        "record": parse_record, "step": parse_step, "address": parse_address,
+        "record": parse_record, "step": parse_step, "address": parse_address, "checkpoint": parse_checkpoint,
+        "alarm": parse_alarm, "consultation": parse_consultation,
     }  # fmt: skip
     return parse[case["kind"]](raw)
 
@@ -226,8 +228,24 @@ def test_fingerprint_of_a_range(case: Case) -> None:
     assert index.fingerprint(lower, upper).hex() == case["fingerprint"]
 
 
+def tree_proof_holds(case: Case) -> bool:
+    proof = [bytes.fromhex(one) for one in case.get("path", case.get("proof"))]
+    tree = bytes.fromhex(case["root"])
+    if "path" in case:
+        return is_included(tree, case["size"], case["index"], bytes.fromhex(case["leaf"]), proof)
+    return is_consistent(case["first"], case["size"], bytes.fromhex(case["first_root"]), tree, proof)
+
+
+@pytest.mark.parametrize("case", cases("merkle", "refused"))
+def test_tree_proof_that_fails(case: Case) -> None:
+    assert not tree_proof_holds(case)
+
+
 @pytest.mark.parametrize("case", cases("merkle", "valid"))
 def test_merkle_root(case: Case) -> None:
+    if "path" in case or "proof" in case:
+        assert tree_proof_holds(case)
+        return
     if "logs" in case:
         leaves = []
         for key, size in case["logs"]:

@@ -1,6 +1,7 @@
 """Checkpoints and their signed notes (SPEC.md 7.1)."""
 
 from base64 import b64decode
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -14,6 +15,7 @@ from protocol.checkpoint import (
     Chain,
     check_note,
     draft,
+    encode_checkpoint,
     note_holds,
     note_key,
     note_text,
@@ -141,3 +143,11 @@ def test_heads_out_of_order_are_refused() -> None:
         draft(NODE, NETWORK, ROOT, [head(2, 1), head(1, 2)], None)
     with pytest.raises(FormatError, match="ascend"):
         draft(NODE, NETWORK, ROOT, [head(1, 2), head(1, 3)], None)
+
+
+def test_more_heads_than_an_entry_holds_are_refused() -> None:
+    most = tuple(sorted(head(number, 1) for number in range(CHECKPOINT_HEADS_MAX)))
+    checkpoint = parse_checkpoint(draft(NODE, NETWORK, ROOT, most, None)[0])
+    assert len(checkpoint.heads) == CHECKPOINT_HEADS_MAX
+    with pytest.raises(FormatError, match="at most"):
+        encode_checkpoint(replace(checkpoint, heads=(*most, head(CHECKPOINT_HEADS_MAX, 1))))

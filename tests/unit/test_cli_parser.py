@@ -39,7 +39,7 @@ def test_issue_commands_are_all_there() -> None:
         |asset move|asset service|roster add|roster list|sitrep add|sitrep list|stats|types|searches|watch|import-csv
         |report|council propose admit|council propose remove|council propose rekey|council propose threshold
         |council approve|council list|council show|revoke|authority|stolen|rekey|checkpoint show|checkpoint export
-        |receipts|consultations|as-of"""
+        |receipts|consultations|as-of|prove|verify"""
     assert {f"hamkor {name.strip()}" for name in wanted.split("|")} == set(COMMANDS)
 
 
