@@ -20,11 +20,13 @@ from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
 from keys.errors import FormatError
-from keys.signing import PublicKey, verify
+from keys.signing import SIGNATURE_BYTES, PublicKey, all_hold
 from ledger.layout import INDEXED_KINDS
 from protocol.checkpoint import note_holds, parse_checkpoint
-from protocol.entry import CONTEXT, EntryId, Facts, NetworkId, read_row
+from protocol.codec import pack, unpack_row
+from protocol.entry import CONTEXT, VERSION, EntryId, Facts, NetworkId, read_row
 from protocol.frame import Run, decode_frame
+from protocol.limits import BODY_BYTES_MAX, SEQ_MAX, TIME_MS_MAX
 
 STRETCH: Final = 500  # rows of a store that are checked together: 30 ms of work
 
@@ -96,39 +98,80 @@ class Checker:
 
     def check(self, stretch: Stretch) -> Checked | None:
         """What a stretch comes to; None where anything in it is wrong."""
-        key, seq, prev = stretch.key, stretch.seq, stretch.prev
-        facts, special, last_ms = list[Facts](), list[Special](), 0
-        try:
-            for row in stretch.rows:
-                fact = read_row(row, key, seq, prev)
-                if fact.time_ms < last_ms:
-                    return None
-                if fact.body is None or fact.kind in INDEXED_KINDS:
-                    special.append(_special(seq, fact))
-                facts.append(fact)
-                seq, prev, last_ms = seq + 1, fact.id, fact.time_ms
-        except FormatError:
+        read = _read(self.network_id, stretch)
+        if read is None:
             return None
-        ids = [fact.id for fact in facts]
-        if stretch.ids is not None and stretch.ids != ids:
-            return None
+        key, ids = stretch.key, read.ids
         digest = sha256(self.network_id + key + b"".join(ids)).digest()
-        signatures = len(facts)
-        if seq <= self.sizes.get(key, 0):
+        special, signatures = read.special, len(ids)
+        if stretch.seq + len(ids) <= self.sizes.get(key, 0):
             signatures = 0
         elif digest not in self.known:
-            signed = CONTEXT + self.network_id
-            for fact in facts:
-                if not verify(key, signed + fact.header, fact.signature):
-                    return None
-            special = [self._with_note(key, item, body) for item, body in _bodies(special, facts, stretch.seq)]
+            if not all_hold(key, read.signed):
+                return None
+            special = [self._with_note(key, item) for item in special]
         bare = tuple(_bare(item) for item in special)
-        return Checked(ids, facts[0].time_ms, last_ms, signatures, bare, digest)
+        return Checked(ids, read.first_ms, read.last_ms, signatures, bare, digest)
 
-    def _with_note(self, key: PublicKey, item: Special, body: bytes | None) -> Special:
-        if item.fact.kind != "checkpoint" or body is None:
+    def _with_note(self, key: PublicKey, item: Special) -> Special:
+        if item.fact.kind != "checkpoint" or item.fact.body is None:
             return item
-        return item._replace(note=note_is_right(key, self.network_id, body))
+        return item._replace(note=note_is_right(key, self.network_id, item.fact.body))
+
+
+class _Read(NamedTuple):
+    ids: list[EntryId]
+    signed: list[bytes]  # of each entry: its signature, and what that is over
+    special: list[Special]
+    first_ms: int
+    last_ms: int
+
+
+def _read(network_id: NetworkId, stretch: Stretch) -> _Read | None:
+    """Everything but the signatures. None where a row cannot be read, dates go back, or it is kept under another id.
+
+    A plain record, as most entries are, is read in line here: by the same rules as in `read_row`, a third faster.
+    """
+    key, seq, prev = stretch.key, stretch.seq, stretch.prev
+    if (prev is None) != (seq == 0) or seq > SEQ_MAX - len(stretch.rows):
+        return None
+    read = _Read([], [], [], 0, 0)
+    ids, signed, before = read.ids, read.signed, CONTEXT + network_id
+    first_ms, last_ms = -1, 0
+    try:
+        for row in stretch.rows:
+            kind, time_ms, refs, space, body, signature = fields = unpack_row(row)
+            if (
+                kind == "record"
+                and refs == []
+                and space is None
+                and type(body) is bytes
+                and type(signature) is bytes
+                and type(time_ms) is int
+                and len(body) <= BODY_BYTES_MAX
+                and len(signature) == SIGNATURE_BYTES
+                and 0 <= time_ms <= TIME_MS_MAX
+                and pack(fields) == row
+            ):
+                header = pack([VERSION, key, seq, prev, refs, kind, space, len(body), sha256(body).digest(), time_ms])
+                known = EntryId(sha256(b"\x00" + header + signature).digest())
+            else:
+                fact = read_row(row, key, seq, prev)
+                known, time_ms, signature, header = fact.id, fact.time_ms, fact.signature, fact.header
+                if fact.body is None or fact.kind in INDEXED_KINDS:
+                    read.special.append(Special(seq, fact, fact.body is None, None))
+            if time_ms < last_ms:
+                return None
+            if first_ms < 0:
+                first_ms = time_ms
+            ids.append(known)
+            signed.append(signature + before + header)
+            seq, prev, last_ms = seq + 1, known, time_ms
+    except (FormatError, ValueError):  # not six fields, or not those of a row
+        return None
+    if stretch.ids is not None and stretch.ids != ids:
+        return None
+    return read._replace(first_ms=first_ms, last_ms=last_ms)
 
 
 def note_is_right(key: PublicKey, network_id: NetworkId, body: bytes) -> bool | None:
@@ -137,15 +180,6 @@ def note_is_right(key: PublicKey, network_id: NetworkId, body: bytes) -> bool | 
         return note_holds(key, network_id, parse_checkpoint(body))
     except FormatError:
         return None
-
-
-def _special(seq: int, fact: Facts) -> Special:
-    return Special(seq, fact, fact.body is None, None)
-
-
-def _bodies(special: list[Special], facts: list[Facts], first: int) -> Iterator[tuple[Special, bytes | None]]:
-    for item in special:
-        yield item, facts[item.seq - first].body
 
 
 def _bare(item: Special) -> Special:
