@@ -10,7 +10,7 @@ Cost: a few reads a log; of a bundle one pass, and about 20 more where any log p
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from keys.signing import PublicKey
@@ -61,7 +61,8 @@ def compare(sources: Sequence[Compared]) -> Comparison:
     for longest, others in _by_longest(sources).values():
         partings += _compare_with(longest, others, findings)
     for parting in _narrowed(partings):
-        _say_parting(parting, findings)
+        if not _known(parting.key, parting.low, parting.one, parting.other):
+            _say_parting(parting, findings)
 
     def owners(key: bytes | None) -> tuple[str | None, str | None]:
         found = (source.audited.owners(key) for source in sources)
@@ -76,7 +77,8 @@ def _by_longest(sources: Sequence[Compared]) -> dict[int, tuple[Compared, list[t
     keys = sorted({key for source in sources for key in source.audited.held})
     found: dict[int, tuple[Compared, list[tuple[PublicKey, list[Compared]]]]] = {}
     for key in keys:
-        at = max(range(len(sources)), key=lambda at, key=key: (_held(sources[at], key).size, -at))
+        sizes = [_held(source, key).size for source in sources]
+        at = sizes.index(max(sizes))
         others = [source for source in sources if source is not sources[at]]
         found.setdefault(at, (sources[at], []))[1].append((key, others))
     return found
@@ -98,8 +100,7 @@ def _compare_with(
         for other in others:
             held = _held(other, key)
             if held.size and ids.get((key, held.size - 1)) != held.id:
-                if not _known(key, held.size - 1, longest, other):
-                    partings.append(_Parting(key, longest, other, 0, held.size - 1))
+                partings.append(_Parting(key, longest, other, 0, held.size - 1))
             elif held.size < most.size:
                 _say_lacking(key, longest, other, findings)
     return partings
@@ -112,11 +113,11 @@ def _say_lacking(key: PublicKey, longest: Compared, other: Compared, findings: F
     found = f"{other.name} lacks {most.size - held.size} entries from seq {held.size} on, which {longest.name} has"
     if counting > held.size:
         means = "they were left out, held back, or had not come there when it was made"
-        findings.fault("held-back", key, held.size, None, found, f"{most.size} entries", means)
-        findings.faults[-1:] = [replace(item, source=other.name) for item in findings.faults[-1:]]
+        expected = f"{most.size} entries"
+        findings.fault("held-back", key, held.size, None, found, expected, means, source=other.name)
     else:
-        findings.note("held-back", key, held.size, None, found, "they would not count, and are not passed on")
-        findings.notes[-1:] = [replace(item, source=other.name) for item in findings.notes[-1:]]
+        means = "they would not count, and are not passed on"
+        findings.note("held-back", key, held.size, None, found, means, source=other.name)
 
 
 def _known(key: PublicKey, seq: int, *sources: Compared) -> bool:

@@ -86,18 +86,22 @@ class Findings:
         self.note_count = 0
 
     def fault(
-        self, kind: str, key: bytes | None, seq: int | None, known: bytes | None, found: str, expected: str, means: str
-    ) -> None:
+        self, kind: str, key: bytes | None, seq: int | None, known: bytes | None, found: str, expected: str, means: str,
+        *, source: str | None = None,
+    ) -> None:  # fmt: skip
         """Record a fault."""
         self.fault_count += 1
         if len(self.faults) < LISTED_MAX:
-            self.faults.append(Finding(kind, key, seq, known, found, expected, means))
+            self.faults.append(Finding(kind, key, seq, known, found, expected, means, source=source))
 
-    def note(self, kind: str, key: bytes | None, seq: int | None, known: bytes | None, found: str, means: str) -> None:
+    def note(
+        self, kind: str, key: bytes | None, seq: int | None, known: bytes | None, found: str, means: str,
+        *, source: str | None = None,
+    ) -> None:  # fmt: skip
         """Record what is no fault but must be shown."""
         self.note_count += 1
         if len(self.notes) < LISTED_MAX:
-            self.notes.append(Finding(kind, key, seq, known, found, "", means))
+            self.notes.append(Finding(kind, key, seq, known, found, "", means, source=source))
 
     def more_faults(self, count: int) -> None:
         """Count faults that are not listed one by one."""

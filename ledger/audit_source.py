@@ -5,6 +5,7 @@ in the same words (`ledger/audit_state.Source`).
 """
 
 from collections.abc import Iterable, Iterator
+from io import SEEK_END
 from typing import BinaryIO, Final
 
 from keys.errors import FormatError, NetworkMismatchError, RemoteError, UsageError
@@ -61,11 +62,13 @@ class BundleSource:
         audit.want(bodies)
         for fork in forks:
             audit.logs.fork(fork)
+        size = max(1, self._stream.seek(0, SEEK_END) - self._start)
         frames = (message.frame for message in self._messages() if isinstance(message, Frame))
         for number, (frame, result) in enumerate(audit.spread(frames)):
             assert isinstance(frame, bytes)
             assert not isinstance(result, Checked)
             self._frame(number, frame, result, audit)
+            audit.told((self._stream.tell() - self._start) / size)
         if audit.logs.repeats:
             audit.logs.compare_repeats(self._runs())
 
@@ -82,7 +85,6 @@ class BundleSource:
             if not audit.take(Stretch(run.key, run.seq, run.prev, ()), run.checked):
                 runs = runs or decode_frame(frame)
                 audit.logs.run(runs[at])
-        audit.told()
 
     def first_look(self, bodies: Bodies) -> None:
         """See Source."""
@@ -200,6 +202,8 @@ class StoreSource:
         audit.want(bodies)
         for at, raw in view.scan("forks"):
             _check_stored_fork(at, raw, audit)
+        arrived = view.get("meta", b"arrival") or b""
+        total = max(1, U64.unpack(arrived)[0]) if len(arrived) == U64.size else 1
         odd: list[tuple[bytes, bytes]] = []
         for stretch, checked in audit.spread(self._stretches(odd)):
             assert isinstance(stretch, Stretch)
@@ -215,7 +219,7 @@ class StoreSource:
                     kind = audit.logs.stored_row(stretch.key, seq, EntryId(known), row)
                     if kind in INDEXED_KINDS:
                         index.kind(stretch.key, stretch.number, seq, known, kind)
-            audit.told()
+            audit.told(audit.logs.entries / total)
         for raw_place, value in odd:
             place = read_place(raw_place)
             key = None if place is None else index.keys.get(place[0])

@@ -23,7 +23,7 @@ from protocol.entry import EntryId
 from protocol.limits import ROOT_ENTRIES_MAX
 from protocol.merkle import root, tree_root
 
-Tell: TypeAlias = Callable[[int], None]  # how many entries were read
+Tell: TypeAlias = Callable[[int, float], None]  # how many entries were read, and about what part of all that is
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class Audit:
             journal.met.add(checked.digest)
         return True
 
-    def told(self) -> None:
+    def told(self, part: float) -> None:
         """Say how far the audit is."""
         if self._options.tell is not None:
-            self._options.tell(self.logs.entries)
+            self._options.tell(self.logs.entries, min(part, 1.0))
 
     # -- 12 to 15: authority, checkpoints, the tables ---------------------------------------------
 

@@ -297,8 +297,12 @@ def _auditor(commands: Commands) -> None:
         commands, "audit", "auditor:audit", _("check every signature chain, trusting only the charter"),
         "hamkor audit ledger.bundle --charter charter",
     )  # fmt: skip
-    audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
+    list_of(audit, "sources", Path, "FILE_OR_HOME", text=_("several are audited one by one, then compared"))
     audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
+    audit.add_argument("--since", metavar="CHECKPOINT", help=_("audited before up to this: its id, or its note's file"))
+    audit.add_argument("--resume", metavar="FILE", type=Path, help=_("go on with an audit that was interrupted"))
+    audit.add_argument("--csv", metavar="FILE", type=Path, help=_("write the findings as a table"))
+    audit.add_argument("--html", metavar="FILE", type=Path, help=_("write a page to print"))
     command(
         commands, "forks", "auditor:forks", _("keys that signed two entries at one place, with the proof"),
         "hamkor forks",
