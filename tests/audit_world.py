@@ -15,7 +15,7 @@ from protocol.bundle import BundleWriter
 from protocol.charter import Agency, Charter, SignedCharter, encode_charter_file, sign_charter
 from protocol.checkpoint import Attested, Checkpoint, draft, encode_checkpoint, parse_checkpoint
 from protocol.codec import decode, encode
-from protocol.entry import EntryId, NetworkId, Place, open_row, sign_row
+from protocol.entry import Entry, EntryId, NetworkId, Place, open_row, sign_row
 from protocol.frame import Run, encode_frame
 from protocol.message import Fork, Frame
 from sim.disk import MemoryStorage
@@ -46,14 +46,16 @@ class Log:
     def key(self) -> PublicKey:
         return key(self.name).public
 
-    def ids(self) -> list[EntryId]:
+    def entries(self) -> list[Entry]:
         place = Place(self.key, 0, None)
         found = []
         for row in self.rows:
-            entry = open_row(row, place)
-            found.append(entry.id)
-            place = entry.after
+            found.append(open_row(row, place))
+            place = found[-1].after
         return found
+
+    def ids(self) -> list[EntryId]:
+        return [entry.id for entry in self.entries()]
 
     def place(self, seq: int | None = None) -> Place:
         ids = self.ids()[:seq]
@@ -133,12 +135,13 @@ def store(world: World, charter_file: bytes = CHARTER_FILE) -> MemoryStorage:
     arrivals: list[tuple[int, int, int]] = []
     with storage.write() as txn:
         for number, log in enumerate(world.logs.values()):
-            ids = log.ids()
+            entries = log.entries()
+            ids = [entry.id for entry in entries]
             for seq, (known, row) in enumerate(zip(ids, log.rows, strict=True)):
                 place = PLACE.pack(number, seq)
                 txn.put("rows", place, known + row)
                 txn.put("ids", known, place)
-                kind = open_row(row, log.place(seq)).kind
+                kind = entries[seq].kind
                 if kind in INDEXED_KINDS:
                     txn.put("kinds", kind_key(kind, place), b"")
             half = len(ids) // 2
@@ -146,7 +149,7 @@ def store(world: World, charter_file: bytes = CHARTER_FILE) -> MemoryStorage:
             proofs = [seq for fork in world.forks for owner, seq in [header_place(fork)] if owner == log.key]
             forked_at = min(proofs, default=None)
             size = len(ids) if forked_at is None else min(len(ids), forked_at)
-            time_ms = open_row(log.rows[-1], log.place(len(ids) - 1)).time_ms
+            time_ms = entries[-1].time_ms
             peaks = tuple(mountain(ids[:size]))
             state = LogState(
                 log.key, number, size, ids[size - 1] if size else None, time_ms, peaks, len(ids), forked_at
