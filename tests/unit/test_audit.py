@@ -14,7 +14,7 @@ from ledger.audit import audit_bundle, audit_storage
 from ledger.audit_finding import Report
 from ledger.layout import ARRIVAL, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.store import create
-from protocol.acts import Certify, encode_act
+from protocol.acts import Certify, Revoke, encode_act
 from protocol.bundle import BundleWriter
 from protocol.charter import SignedCharter, encode_charter_file, sign_charter
 from protocol.codec import decode, encode
@@ -275,6 +275,33 @@ def forged_certificate(world: World) -> bytes:
     return bundle(world)
 
 
+def flip_in_header(world: World) -> bytes:
+    """The date, which only the header holds."""
+    log = world.log("aziza")
+    return bundle(
+        world, [replace_row(run, log, 9, lambda row: row[:8] + b"\xcd\x03\xf2" + row[11:]) for run in world.runs()]
+    )
+
+
+def flip_in_signature(world: World) -> bytes:
+    log = world.log("aziza")
+    return bundle(
+        world, [replace_row(run, log, 9, lambda row: row[:-1] + bytes([row[-1] ^ 1])) for run in world.runs()]
+    )
+
+
+def log_restarted(world: World) -> bytes:
+    again = Log("aziza")
+    for number in range(3):
+        again.write(record(100 + number))
+    return bundle(world, [*world.runs(), Run(again.key, 0, None, tuple(again.rows))])
+
+
+def wrong_checksum(world: World) -> bytes:
+    raw = bundle(world)
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
 def cut_short(world: World) -> bytes:
     return bundle(world)[:-40]
 
@@ -341,6 +368,10 @@ def fork_without_headers(world: World) -> bytes:
         (admin_by_admin, {"uncertified"}, "second admin", 0),
         (certificate_beyond_a_fork, {"fork"}, "mia", 2),
         (forged_certificate, {"signature", "uncertified"}, "mia", 2),
+        (flip_in_header, {"signature"}, "aziza", 9),
+        (flip_in_signature, {"signature"}, "aziza", 9),
+        (log_restarted, {"fork"}, "aziza", 0),
+        (wrong_checksum, {"container"}, None, None),
         (cut_short, {"container"}, None, None),
         (grown, {"container"}, None, None),
         (not_canonical, {"format"}, "aziza", 9),
@@ -361,6 +392,20 @@ def test_tampering_with_a_bundle_is_found(
     assert (None if author is None else key(author).public, seq) in where
     assert len(report.faults) == len(expected)  # one finding for one thing
     assert all(len(fault.detail) > 40 for fault in report.faults)
+
+
+def test_certificate_after_its_signers_cutoff_gives_nothing_and_is_shown() -> None:
+    world = sound_world()
+    world.log("mia").write(encode_act(Revoke(key("admin").public, 1, world.log("admin").ids()[1], "")), kind="act")
+    world.log("admin").certify("friend", "officer", "mia")  # the thief's
+    world.log("friend").write(record(0))
+    report = audited(bundle(world))
+    assert report.faults == ()
+    assert {(note.kind, note.key) for note in report.notes} == {
+        ("void", key("admin").public), ("uncertified", key("friend").public),
+    }  # fmt: skip
+    del world.logs["friend"]
+    assert report.root == expected_root(world, {"admin": 2})
 
 
 def test_hidden_fork_ends_what_counts() -> None:
