@@ -207,18 +207,16 @@ class StoreSource:
         odd: list[tuple[bytes, bytes]] = []
         for stretch, checked in audit.spread(self._stretches(odd)):
             assert isinstance(stretch, Stretch)
+            assert stretch.number is not None
             assert not isinstance(checked, list)
-            ids = stretch.ids or ()
+            ids = [value[:32] for value in stretch.rows] if checked is None else checked.ids
             index.places(stretch.key, stretch.number, stretch.seq, ids)
             if audit.take(stretch, checked):
                 for item in () if checked is None else checked.special:
                     if item.fact.kind in INDEXED_KINDS:
                         index.kind(stretch.key, stretch.number, item.seq, item.fact.id, item.fact.kind)
             else:
-                for seq, (known, row) in enumerate(zip(ids, stretch.rows, strict=True), stretch.seq):
-                    kind = audit.logs.stored_row(stretch.key, seq, EntryId(known), row)
-                    if kind in INDEXED_KINDS:
-                        index.kind(stretch.key, stretch.number, seq, known, kind)
+                self._one_by_one(stretch, stretch.number, audit)
             audit.told(audit.logs.entries / total)
         for raw_place, value in odd:
             place = read_place(raw_place)
@@ -228,32 +226,36 @@ class StoreSource:
         for known, value in view.scan("branches"):
             _check_branch(view, index, known, value, audit)
 
+    def _one_by_one(self, stretch: Stretch, number: int, audit: Audit) -> None:
+        for seq, value in enumerate(stretch.rows, stretch.seq):
+            kind = audit.logs.stored_row(stretch.key, seq, EntryId(value[:32]), value[32:])
+            if kind in INDEXED_KINDS:
+                self._index.kind(stretch.key, number, seq, value[:32], kind)
+
     def _stretches(self, odd: list[tuple[bytes, bytes]]) -> Iterator[Stretch]:
         """The rows, cut where another log begins, where one is missing, and at every STRETCH of a log."""
         at, prev, key, number = 0, None, PublicKey(b""), -1
-        ids: list[bytes] = []
         rows: list[bytes] = []
         expected = b""
         for raw_place, value in self._view.scan("rows"):
             if raw_place != expected or len(value) < 32:
                 if rows:
-                    yield Stretch(key, at, prev, rows, ids, number)
-                ids, rows, prev, expected = [], [], None, b""
+                    yield Stretch(key, at, prev, rows, number)
+                rows, prev, expected = [], None, b""
                 place = read_place(raw_place)
                 owner = None if place is None else self._index.keys.get(place[0])
                 if place is None or owner is None or len(value) < 32:
                     odd.append((raw_place, value))
                     continue
                 key, (number, at) = owner, place
-            ids.append(value[:32])
-            rows.append(value[32:])
+            rows.append(value)
             following = at + len(rows)
             expected = PLACE.pack(number, following)
             if following % STRETCH == 0:
-                yield Stretch(key, at, prev, rows, ids, number)
-                at, prev, ids, rows = following, EntryId(value[:32]), [], []
+                yield Stretch(key, at, prev, rows, number)
+                at, prev, rows = following, EntryId(value[:32]), []
         if rows:
-            yield Stretch(key, at, prev, rows, ids, number)
+            yield Stretch(key, at, prev, rows, number)
 
     def finish(self, logs: Logs) -> None:
         """Check 14, once it is known what counts."""

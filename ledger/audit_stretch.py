@@ -39,8 +39,7 @@ class Stretch:
     seq: int  # of the first row
     prev: EntryId | None  # the entry before it, as far as anybody says
     rows: Sequence[bytes]
-    ids: Sequence[bytes] | None = None  # under which a store keeps them
-    number: int = 0  # of the log in that store
+    number: int | None = None  # of the log in a store: then each row stands after the id that it is kept under
 
 
 class Special(NamedTuple):
@@ -137,9 +136,10 @@ def _read(network_id: NetworkId, stretch: Stretch) -> _Read | None:
         return None
     read = _Read([], [], [], 0, 0)
     ids, signed, before = read.ids, read.signed, CONTEXT + network_id
-    first_ms, last_ms = -1, 0
+    first_ms, last_ms, labelled = -1, 0, stretch.number is not None
     try:
-        for row in stretch.rows:
+        for value in stretch.rows:
+            row = value[32:] if labelled else value
             kind, time_ms, refs, space, body, signature = fields = unpack_row(row)
             if (
                 kind == "record"
@@ -160,7 +160,7 @@ def _read(network_id: NetworkId, stretch: Stretch) -> _Read | None:
                 known, time_ms, signature, header = fact.id, fact.time_ms, fact.signature, fact.header
                 if fact.body is None or fact.kind in INDEXED_KINDS:
                     read.special.append(Special(seq, fact, fact.body is None, None))
-            if time_ms < last_ms:
+            if time_ms < last_ms or (labelled and value[:32] != known):
                 return None
             if first_ms < 0:
                 first_ms = time_ms
@@ -168,8 +168,6 @@ def _read(network_id: NetworkId, stretch: Stretch) -> _Read | None:
             signed.append(signature + before + header)
             seq, prev, last_ms = seq + 1, known, time_ms
     except (FormatError, ValueError):  # not six fields, or not those of a row
-        return None
-    if stretch.ids is not None and stretch.ids != ids:
         return None
     return read._replace(first_ms=first_ms, last_ms=last_ms)
 
