@@ -217,8 +217,8 @@ class Checkpoints:
             log = self._logs.get(key)
             held = 0 if log is None else log.chained
             limit = self._limit(key)
-            if size <= held:
-                continue  # only where the source changed while it was read
+            if size <= held or (log is not None and not log.whole and log.next >= size):
+                continue  # it is here, and in pieces: that is a fault already
             found = (
                 f"{size - held} entries from seq {held} on are not here; checkpoint {short(item.id)} (seq {item.seq})"
                 f" of node {short(node)} attests that it held them"

@@ -10,10 +10,12 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from multiprocessing import get_context
 from typing import Final
 
+from keys.errors import LocalError
 from ledger.audit_stretch import Checker, Result, Task, one_by_one
 
 _ALONE: Final = 4  # tasks or fewer are not worth a process
@@ -22,7 +24,7 @@ _checker: Checker | None = None  # in the processes that check
 
 
 def on_all_cores(checker: Checker, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
-    """Each task and its result, in order. Raises BrokenProcessPool when a process was killed."""
+    """Each task and its result, in order. Raises LocalError when a process was killed."""
     source = iter(tasks)
     first = list(islice(source, _ALONE + 1))
     cores = len(os.sched_getaffinity(0))
@@ -46,7 +48,10 @@ def on_all_cores(checker: Checker, tasks: Iterable[Task]) -> Iterator[tuple[Task
 
 def _next(waiting: "deque[tuple[Task, Future[Result]]]") -> tuple[Task, Result]:
     task, future = waiting.popleft()
-    return task, future.result()
+    try:
+        return task, future.result()
+    except BrokenProcessPool:
+        raise LocalError("a process that checks signatures was killed; is there enough memory? start again") from None
 
 
 def _begin(checker: Checker) -> None:

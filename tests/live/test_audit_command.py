@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from keys.errors import LocalError
 from ledger.audit import audit_bundle, audit_storage
 from ledger.audit_journal import Journal
 from ledger.audit_state import Options
-from ledger.audit_stretch import Checker, Stretch
+from ledger.audit_stretch import Checker, Result, Stretch, Task
 from ledger.lmdb_store import open_lmdb
 from ledger.storage import TABLES
 from node.cli import main
@@ -109,6 +110,20 @@ def test_process_that_checks_knows_what_was_checked() -> None:
     assert len(digests) == len(tasks) > 4
     again = list(on_all_cores(Checker(NETWORK, digests), tasks))
     assert [result for _, result in again] == [plain.check(task) for task in tasks]
+
+
+class Killing(Checker):
+    """Dies with the first thing that it is asked to check."""
+
+    def __call__(self, task: Task) -> Result:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+
+def test_process_that_is_killed_is_an_error_and_not_a_finding() -> None:
+    tasks = [Stretch(run.key, run.seq, run.prev, run.rows) for run in large_world(1200).runs()]
+    with pytest.raises(LocalError, match="was killed"):
+        list(on_all_cores(Killing(NETWORK), tasks))
 
 
 def test_sound_sources_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,6 +203,14 @@ def test_finding_names_the_owner_and_who_attests() -> None:
         assert key("node").public.hex()[:12] in fault.found
 
 
+def test_attested_entries_that_are_here_in_pieces_are_one_fault() -> None:
+    world = sound_world()
+    checkpoint(world, "node")
+    runs = [run for run in world.runs() if (run.key, run.seq) != (key("aziza").public, 4)]
+    report = audit_bundle(BytesIO(bundle(world, runs)), CHARTER)
+    assert [(fault.kind, fault.seq) for fault in report.faults] == [("gap", 4)]
+
+
 def test_right_alarm_is_a_note() -> None:
     world = sound_world()
     root = expected_root(world)
