@@ -17,6 +17,7 @@ help:
 	@echo 'make fuzz    every decoder under atheris, five minutes in all; SECONDS=3600 each, TARGET=frame, JOBS=2'
 	@echo 'make agree   the three verifiers of proofs judge COUNT=10000 cases from SEED=1, valid and damaged'
 	@echo 'make soak    real nodes, kills, cuts and crimes; SECONDS=300, ARGS="--seed 7 --nodes 8 --no-netem"'
+	@echo 'make audit   a sound ledger of 100,000 entries gives no fault; what an audit costs; ARGS="--entries 10000"'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'
@@ -62,6 +63,10 @@ $(FUZZ): $(READY) requirements-fuzz.lock
 agree: venv
 	@$(BIN)/python -m tests.proofs --count $(or $(COUNT),10000) --seed $(or $(SEED),1) $(ARGS)
 
+audit: venv
+	$(BIN)/python -m pytest -q -m slow tests/unit/test_audit_large.py
+	$(BIN)/python -m tests.bench.auditing $(ARGS)
+
 soak: venv
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),300) $(ARGS)
 
@@ -80,4 +85,4 @@ lock:
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help venv demo test quick lint types check sim fuzz agree soak bench words lock clean
+.PHONY: help venv demo test quick lint types check sim fuzz agree audit soak bench words lock clean

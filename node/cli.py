@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from node.arguments import Commands, Parser, add_card, add_passphrase, add_why, command, group, list_of
+from node.cli_auditor import add_auditor_commands
 from node.cli_authority import add_authority_commands
 from node.cli_officer import add_officer_commands
 from node.words import LANGUAGES, _, noted, told_error, use
@@ -124,7 +125,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     _node(commands)
     add_officer_commands(commands)
     _past(commands)
-    _auditor(commands)
+    add_auditor_commands(commands)
     chosen = _chosen(words)
     for name, summary in EXTRAS.items():
         if name == chosen:
@@ -309,54 +310,6 @@ def _past(commands: Commands) -> None:
     )  # fmt: skip
     past.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help=_("what to ask then, as it is typed"))
     past.set_defaults(parse=_parse, call=_run)
-
-
-def _auditor(commands: Commands) -> None:
-    audit = command(
-        commands, "audit", "auditor:audit", _("check every signature chain, trusting only the charter"),
-        "hamkor audit ledger.bundle --charter charter",
-    )  # fmt: skip
-    audit.add_argument("source", type=Path, metavar="FILE_OR_HOME")
-    audit.add_argument("--charter", type=Path, required=True, metavar="FILE")
-    named = group(commands, "checkpoint", _("what nodes attest that they hold"))
-    show = command(
-        named, "show", "checkpoints:show", _("the last checkpoint of every node, or one in full"),
-        "hamkor checkpoint show imt-4",
-    )  # fmt: skip
-    what = _("a node's name, unit or key, or a checkpoint's id")
-    show.add_argument("name", nargs="?", metavar="NODE_OR_ID", help=what)
-    note = command(
-        named, "export", "checkpoints:export", _("write a checkpoint as a signed note, which others can verify"),
-        "hamkor checkpoint export -o imt-4.note",
-    )  # fmt: skip
-    note.add_argument("name", nargs="?", metavar="NODE_OR_ID", help=_("whose, or which (default: this node's last)"))
-    note.add_argument("-o", "--output", type=Path, metavar="FILE", help=_("instead of printing it"))
-    what = _("print the key that verifies it, and no more")
-    note.add_argument("--key", dest="key_only", action="store_true", help=what)
-    receipts = command(
-        commands, "receipts", "checkpoints:receipts", _("which nodes attest that they hold a record, and since when"),
-        "hamkor receipts 4f5a9c1",
-    )  # fmt: skip
-    receipts.add_argument("id")
-    receipts.add_argument("--all", action="store_true", help=_("each step on the record, too"))
-    prove = command(
-        commands, "prove", "proving:prove", _("write a proof of a record: a file that stands without any node"),
-        "hamkor prove 3fa9c1d -o proof.html",
-    )  # fmt: skip
-    prove.add_argument("id", metavar="ID", help=_("the first digits of an id are enough"))
-    prove.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    prove.add_argument("--partial", action="store_true", help=_("also when too few agencies attest it so far"))
-    prove.add_argument("--force", action="store_true", help=_("write over a file that is there"))
-    check = command(
-        commands, "verify", "proving:verify", _("check a proof, trusting only the charter"),
-        "hamkor verify proof.html --charter charter",
-    )  # fmt: skip
-    check.add_argument("file", type=Path, metavar="FILE")
-    check.add_argument("--charter", type=Path, required=True, metavar="FILE")
-    command(
-        commands, "forks", "auditor:forks", _("keys that signed two entries at one place, with the proof"),
-        "hamkor forks",
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from protocol.entry import Place, open_row
 from protocol.frame import Run, decode_frame, encode_frame
 from protocol.frame import sign_run as sign_drafts
 from sim.disk import MemoryStorage
+from tests.bench.auditing import auditing
 from tests.cluster import Cluster, Node, charter_file, seeded, seizure, sign_run, until
 
 LOGS = 50
@@ -288,6 +289,7 @@ def main() -> None:
         append(table, limit, folder / "append")
         admission(table, limit, folder / "admission", min(args.entries, 50_000))
         sync(table, limit, folder / "sync", args.entries)
+        auditing(table.add, folder / "audit", args.entries)
         amending(table, folder, 10_000)
     if args.json:
         sys.stdout.write(json.dumps({"rows": table.rows}) + "\n")

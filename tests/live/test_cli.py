@@ -509,7 +509,8 @@ def test_audit_of_a_damaged_bundle_ends_with_1_and_names_the_entry(founded: Shel
     answer = json.loads(out)
     assert {"verdict", "logs", "entries", "signatures", "faults", "network", "root"} <= set(answer)
     assert answer["verdict"] == "faulty"
-    assert all(set(fault) == {"kind", "key", "seq", "id", "owner", "agency", "detail"} for fault in answer["faults"])
+    fields = {"kind", "key", "seq", "id", "owner", "agency", "found", "expected", "means", "detail", "source"}
+    assert all(set(fault) == fields for fault in answer["faults"])
     assert "signature" in {fault["kind"] for fault in answer["faults"] if fault["seq"] == 0}
     assert "FAULTY" in founded("audit", tmp_path / "damaged", "--charter", "charter")[1]
 

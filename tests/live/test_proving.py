@@ -47,9 +47,9 @@ def record(network: Network) -> str:  # noqa: F811
 
 
 def test_a_proof_is_written_when_enough_agencies_attest_it_and_stands_alone(
-    network: Network,
+    network: Network,  # noqa: F811
     record: str,
-    tmp_path_factory: pytest.TempPathFactory,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     words = ("--home", "scc", "prove", record[:9], "-o", "proof.html")
     status, out, error = network.shell.here(*words)

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from keys.signing import SigningKey
-from ledger.audit import Report, audit_bundle, audit_storage
+from ledger.audit import audit_bundle, audit_storage
 from ledger.audit_authority import HeldAct, judge_held
+from ledger.audit_finding import Report
 from ledger.store import Ledger, create, load
 from protocol.acts import Act, Approve, Cutoff, Propose, Rekey, Remove, Revoke, Threshold, encode_act
 from protocol.bundle import BundleWriter

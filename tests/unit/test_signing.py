@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keys.signing import SigningKey, verify
+from keys.signing import SigningKey, all_hold, verify
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "ed25519-cctv.json"
 
@@ -55,6 +55,23 @@ def test_published_edge_cases_are_accepted_exactly_as_pinned() -> None:
     ]
     assert len(cases) == 914
     assert accepted == ACCEPTED
+    together = [
+        case["number"]
+        for case in cases
+        if all_hold(bytes.fromhex(case["key"]), [bytes.fromhex(case["sig"]) + case["msg"].encode()])
+    ]
+    assert together == ACCEPTED
+
+
+def test_signatures_hold_together_only_if_each_does() -> None:
+    key, messages = SigningKey.from_seed(bytes(32)), [bytes([length]) * length * 40 for length in (3, 1, 9, 0)]
+    signed = [key.sign(message) + message for message in messages]
+    assert all_hold(key.public, signed)
+    assert all_hold(key.public, [])
+    for at, one in enumerate(signed):
+        for wrong in (one[:-1] + bytes([one[-1] ^ 1]), one + b"x", one[:63], b""):
+            assert not all_hold(key.public, [*signed[:at], wrong, *signed[at + 1 :]])
+    assert not all_hold(key.public[:31], signed)
 
 
 ACCEPTED = [
