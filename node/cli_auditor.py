@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from node.arguments import Commands, command, group, list_of
+from node.arguments import Commands, add_why, command, group, list_of
 from node.words import _
 
 
@@ -63,6 +63,7 @@ def _proofs(commands: Commands) -> None:
     prove.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     prove.add_argument("--partial", action="store_true", help=_("also when too few agencies attest it so far"))
     prove.add_argument("--force", action="store_true", help=_("write over a file that is there"))
+    add_why(prove)
     check = command(
         commands, "verify", "proving:verify", _("check a proof, trusting only the charter"),
         "hamkor verify proof.html --charter charter",

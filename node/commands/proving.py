@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from keys.errors import FormatError, HamkorError, LocalError, UsageError
 from keys.files import create_file, replace_file
+from ledger.handling import record_marks
 from ledger.proof import build_proof
 from ledger.proof_view import proof_view
 from ledger.search import HISTORY_MAX
@@ -14,6 +15,7 @@ from ledger.store import Ledger
 from ledger.verify import PROVEN, REFUSED, Verdict, verify_file, verify_proof
 from node.commands.common import home_of, read_file
 from node.commands.exporting import open_reader
+from node.commands.purpose import consult
 from node.commands.tables import check_target_free
 from node.commands.writing import digits
 from node.direct import up_to_date
@@ -49,8 +51,9 @@ def prove(args: argparse.Namespace) -> int:
     check_target_free(args.output)
     with open_reader(home) as ledger:
         record = _record(ledger, digits(args.id))
-        proof = build_proof(ledger, record, up_to_date(home, ledger).steps_of(record, HISTORY_MAX))
-        charter = ledger.charter
+        search = up_to_date(home, ledger)
+        proof = build_proof(ledger, record, search.steps_of(record, HISTORY_MAX))
+        charter, mark = ledger.charter, record_marks(ledger, search, [record])[record]
     verdict = _sound(verify_proof(proof, charter))
     view: dict[str, Any] = proof_view(verdict, charter)
     proven = verdict.verdict == PROVEN
@@ -60,6 +63,8 @@ def prove(args: argparse.Namespace) -> int:
         note(shortfall(view, _))
         note(_("nothing was written: wait until nodes of more agencies attest it, or write it so with --partial"))
         return 1
+    if mark:
+        consult(args, [record], mark)  # the file tells what it says to whoever has it
     raw = write_proof(render_proof(view, args.output.name, _, language()), proof)
     _sound(verify_file(raw, charter))
     _write(args.output, raw)

@@ -130,6 +130,15 @@ def test_what_is_marked_now_needs_a_purpose_also_where_it_was_open_then(past: Pa
     assert "Open yard" in past.ok("node-1", then, "show", record, "--why", "case 9")
 
 
+def test_proof_of_a_marked_record_is_written_for_a_purpose_only(past: Past, tmp_path: Path) -> None:
+    words = ("prove", past.secret, "-o", tmp_path / "proof.html", "--partial")
+    status, _, err = past.office.run(0, *words)
+    assert (status, "RED" in err, (tmp_path / "proof.html").exists()) == (2, True, False)
+    past.office.ok(0, *words, "--why", "for the court")
+    assert "Secret yard" in (tmp_path / "proof.html").read_text()
+    assert {"why": "for the court", "command": "prove"}.items() <= readings(past)[0].items()
+
+
 def readings(past: Past) -> list[dict[str, Any]]:
     """Those of the secret record, the newest first, written and waiting."""
     answer = json.loads(past.office.run(0, "consultations", past.secret, "--json")[1])
