@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey
@@ -28,7 +28,8 @@ from protocol.merkle import append, root, tree_root
 
 KIND: Final = "checkpoint"
 FULL_EVERY: Final = 64  # whole checkpoints: how far back whoever wants a state has to read
-RANGES_MAX: Final = 20_000  # logs whose compact range is remembered: about 15 MB
+RANGES_MAX: Final = 20_000  # logs of which compact ranges are remembered: about 15 MB for each of RANGES_KEPT
+RANGES_KEPT: Final = 4  # of one log
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,34 +198,45 @@ def _stated(reader: Reader, log: LogState, seqs: Iterable[int]) -> Iterator[Stat
 # -- does it add up -------------------------------------------------------------------------------
 
 
+class _Range(NamedTuple):
+    """The compact range over the first entries of a log."""
+
+    size: int
+    last: EntryId
+    peaks: list[bytes]
+
+
+_NOTHING: Final = _Range(0, EntryId(b""), [])
+
+
 class Ranges:
     """Log roots at sizes of the past, of rows held here, whether they count or not.
 
-    The compact ranges last asked for are remembered, one for each log, so that asking for ascending sizes costs each
-    entry one hash. Between asks the store may have changed: `forget` a log whose rows made way for another branch.
+    The compact ranges last asked for are remembered, a few for each log, since nodes attest a growing log at sizes that
+    lie close together, and not in order. So asking for ascending sizes costs each entry one hash.
     """
 
     def __init__(self, logs_max: int = RANGES_MAX) -> None:
-        self._known: dict[PublicKey, tuple[int, EntryId, list[bytes]]] = {}  # size, last id, compact range
+        self._known: dict[PublicKey, list[_Range]] = {}  # the last asked for at the end
         self._logs_max = logs_max
 
     def log_root(self, reader: Reader, key: PublicKey, size: int, known: EntryId) -> bytes | None:
         """The log root over the first `size` entries held, if the last of them is `known`; None otherwise.
 
-        Cost: O(size) at first, O(growth) after; O(size) again for a smaller one.
+        Cost: O(size) at first, then O(growth) since the nearest that is remembered.
         """
         log = _log(reader, key)
         if log is None or log.held < size or held_id(reader, log, size - 1) != known:
             return None
-        at, last, peaks = self._known.get(key, (0, known, []))
-        if at > size or (at and held_id(reader, log, at - 1) != last):
-            at, peaks = 0, []
+        # rows may have made way for another branch since
+        kept = [near for near in self._known.get(key, ()) if held_id(reader, log, near.size - 1) == near.last]
+        at, _, peaks = max((near for near in kept if near.size <= size), default=_NOTHING)
         ids = (raw[:32] for _, raw in reader.scan("rows", PLACE.pack(log.number, at), PLACE.pack(log.number, size)))
-        peaks = append(peaks, at, ids)
+        found = _Range(size, known, append(peaks, at, ids))
         if key not in self._known and len(self._known) >= self._logs_max:
             self._known.pop(next(iter(self._known)))
-        self._known[key] = size, known, peaks
-        return root(peaks)
+        self._known[key] = [*(near for near in kept if near.size != size), found][-RANGES_KEPT:]
+        return root(found.peaks)
 
     def ledger_root(self, reader: Reader, state: State) -> bytes | None:
         """The ledger root of a state, or None where not all of it is held here. Cost: O(logs), and `log_root`'s."""

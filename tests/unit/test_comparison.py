@@ -2,13 +2,16 @@
 
 from itertools import permutations
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from ledger.attest import Ranges
 from ledger.comparison import _PASS
 from protocol.acts import Revoke, encode_act
 from protocol.checkpoint import Attested, Checkpoint, encode_checkpoint, parse_checkpoint
 from sim.founding import key_of
+from sim.model import naive_root
 from tests.attesting import NAME, NODES, OFFICERS, START_MS, Witness, ids_of, part, record
 
 
@@ -195,3 +198,15 @@ def test_state_reaches_over_full_checkpoints(here: Witness, other: Witness) -> N
     with here.projection.connection() as db:
         (rows,) = db.execute("SELECT count(*) FROM attested WHERE log = ?", (OFFICERS[0].public,)).fetchone()
     assert rows == 1  # what a full one repeats is no change
+
+
+def test_log_roots_are_right_at_sizes_in_any_order(here: Witness) -> None:
+    here.write(OFFICERS[0], [("record", record(str(number))) for number in range(70)])
+    ids, key, rng = here.written, OFFICERS[0].public, Random(1)
+    ranges = Ranges()
+    with here.ledger.storage.read() as view:
+        for _ in range(500):
+            size = rng.randint(1, len(ids))
+            assert ranges.log_root(view, key, size, ids[size - 1]) == naive_root(list(ids[:size]))
+        assert ranges.log_root(view, key, 71, ids[-1]) is None
+        assert ranges.log_root(view, key, 5, ids[5]) is None
