@@ -1,0 +1,1 @@
+export function checkProof() { return { verdict: "refused", reason: "form" }; }

@@ -1,0 +1,1 @@
+export function runVectors() { return 1; }
