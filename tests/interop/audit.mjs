@@ -2,8 +2,8 @@
 //
 //   node audit.mjs BUNDLE CHARTER            audit a bundle as a whole ledger: 0 sound, 1 faulty, 2 unreadable
 //   node audit.mjs --proof PROOF CHARTER     check a proof: 0 proven, 1 unproven or refused, 2 no proof, no charter
-//   node audit.mjs --batch KIND              a JSON case a line on stdin, a JSON result a line on stdout; KIND is
-//                                            bundle, proof, authority or signature
+//   node audit.mjs --batch [KIND]            a JSON case a line on stdin, a JSON result a line on stdout; KIND is
+//                                            proof (the default), bundle, authority or signature
 //   node audit.mjs --vectors DIR             the vectors of SPEC.md
 
 import { readFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { judge } from "./authority.mjs";
 import { readAct, readCharter } from "./bodies.mjs";
 import { hex, Refused } from "./codec.mjs";
 import { verify } from "./crypto.mjs";
-import { auditBundle } from "./ledger.mjs";
+import { auditBundle, Unreadable } from "./ledger.mjs";
 import { checkProof } from "./proof.mjs";
 import { runVectors } from "./vectors.mjs";
 
@@ -50,7 +50,7 @@ function audited(bundle, file) {
   try {
     return auditBundle(bundle, readCharter(file));
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
+    if (!(error instanceof Refused) && !(error instanceof Unreadable)) throw error;
     return { verdict: "unreadable", reason: error.message };
   }
 }
@@ -60,16 +60,17 @@ const UNREADABLE = ["form", "charter"];
 
 async function main(words) {
   if (words[0] === "--vectors" && words.length === 2) return runVectors(words[1]);
-  if (words[0] === "--batch" && words.length === 2 && Object.hasOwn(BATCHES, words[1])) {
+  const [, kind = "proof"] = words;
+  if (words[0] === "--batch" && words.length <= 2 && Object.hasOwn(BATCHES, kind)) {
     for await (const line of createInterface({ input: process.stdin })) {
-      process.stdout.write(JSON.stringify(BATCHES[words[1]](JSON.parse(line))) + "\n");
+      process.stdout.write(JSON.stringify(BATCHES[kind](JSON.parse(line))) + "\n");
     }
     return 0;
   }
   const proof = words[0] === "--proof";
   const files = proof ? words.slice(1) : words;
   if (files.length !== 2 || files[0].startsWith("--")) {
-    process.stderr.write("usage: node audit.mjs BUNDLE CHARTER, --proof PROOF CHARTER, --batch KIND, --vectors DIR\n");
+    process.stderr.write("usage: node audit.mjs BUNDLE CHARTER, --proof PROOF CHARTER, --batch [KIND], --vectors DIR\n");
     return 2;
   }
   const [first, charter] = files.map((path) => readFileSync(path));

@@ -113,7 +113,7 @@ const BODIES = {
     body.addresses.every(isAddress),
   checkpoint: (body) => hasFields(body, "entries", "full", "heads", "logs", "note", "rest", "root") &&
     [body.entries, body.logs, body.rest].every((number) => isInt(number)) && typeof body.full === "boolean" &&
-    isBytes(body.heads) && body.heads.length % HEAD === 0 && isBytes(body.note, 64) && isBytes(body.root, 32),
+    isBytes(body.heads) && body.heads.length % HEAD === 0 && body.heads.length <= 3600 * HEAD && isBytes(body.note, 64) && isBytes(body.root, 32),
   alarm: (body) => hasFields(body, "checkpoint", "root") && isBytes(body.checkpoint, 32) && isBytes(body.root, 32),
   consultation: (body) => hasFields(body, "command", "officer", "records", "user", "why") &&
     isPlainText(body.command) && (body.officer === null || isBytes(body.officer, 32)) &&

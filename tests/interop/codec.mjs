@@ -11,6 +11,16 @@ export function check(holds, message) {
   if (!holds) throw new Refused(message);
 }
 
+/** What `read` gives; where it refuses, what `otherwise` makes of that. */
+export function attempt(read, otherwise) {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return otherwise(error.message);
+  }
+}
+
 const ITEMS_MAX = 4096;
 const DEPTH_MAX = 16;
 const REST = { 0xc4: ["bin", 1], 0xc5: ["bin", 2], 0xc6: ["bin", 4], 0xcc: ["uint", 1], 0xcd: ["uint", 2],
