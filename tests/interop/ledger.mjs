@@ -61,7 +61,12 @@ class Log {
     this.time = 0;
     this.unproved = [];
     this.branches = []; // other versions: [{from, entries}]
-    this.forkedAt = Infinity;
+    this.forks = new Set(); // proved at these seqs
+  }
+
+  /** The lowest fork; Infinity where there is none. */
+  get forkedAt() {
+    return Math.min(...this.forks);
   }
 
   get last() {
@@ -119,8 +124,7 @@ class Audit {
     if (sides === null) return;
     this.signatures += 2;
     const log = this.log(sides[0][0].key);
-    log.forkedAt = Math.min(log.forkedAt, sides[0][0].seq);
-    log.proved = true;
+    log.forks.add(sides[0][0].seq);
   }
 
   // -- runs -------------------------------------------------------------------------------------------
@@ -154,9 +158,12 @@ class Audit {
         branch = { from: at, entries: [] };
         log.branches.push(branch);
       }
-      this.entries++;
-      if (branch) branch.entries.push(Object.assign(entry, { signed: this.signed(entry) }));
-      else this.add(log, entry);
+      if (branch) {
+        branch.entries.push(Object.assign(entry, { signed: this.signed(entry) }));
+      } else {
+        this.entries++;
+        this.add(log, entry);
+      }
     }
   }
 
@@ -195,9 +202,7 @@ class Audit {
       if (!signedBranch) {
         this.fault("signature", first.key, from, first.id, "another version of an entry, which nothing proves");
       } else if (log.held[from]?.authentic && from < log.forkedAt) {
-        if (!log.proved) this.fault("fork", first.key, from, first.id, "two versions of an entry, and no proof of the fork");
-        log.forkedAt = from;
-        log.hidden = true;
+        log.forks.add(from); // a fork that the bundle hides: it holds both versions, and no proof
       }
       for (const entry of entries) entry.authentic = signedBranch;
     }
@@ -284,9 +289,10 @@ class Audit {
         const first = log.held.find((entry) => entry !== undefined);
         this.fault("uncertified", log.key, first.seq, first.id, "no chain of certificates leads to its author");
       }
-      const settled = cutoffs.has(name) && (found.endorsed.has(name) || isBelow(cutoffs.get(name), log.forkedAt));
-      if (log.proved && !settled) {
-        this.fault("fork", log.key, log.forkedAt, null, "its author signed two entries for one seq");
+      const cutoff = cutoffs.get(name);
+      for (const seq of log.forks) {
+        if (cutoff && (found.endorsed.has(name) || isBelow(cutoff, seq))) continue; // settled
+        this.fault("fork", log.key, seq, null, "its author signed two entries for one seq");
       }
       const chain = this.counting(name, log, found);
       counting.set(name, chain);
