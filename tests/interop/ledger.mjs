@@ -289,10 +289,8 @@ class Audit {
         const first = log.held.find((entry) => entry !== undefined);
         this.fault("uncertified", log.key, first.seq, first.id, "no chain of certificates leads to its author");
       }
-      const cutoff = cutoffs.get(name);
-      for (const seq of log.forks) {
-        if (cutoff && (found.endorsed.has(name) || isBelow(cutoff, seq))) continue; // settled
-        this.fault("fork", log.key, seq, null, "its author signed two entries for one seq");
+      if (!cutoffs.has(name)) { // a cutoff says what counts of it: settled
+        for (const seq of log.forks) this.fault("fork", log.key, seq, null, "its author signed two entries for one seq");
       }
       const chain = this.counting(name, log, found);
       counting.set(name, chain);
@@ -305,8 +303,6 @@ class Audit {
     return { root: treeRoot(leaves), counting, standing: found.judgement.standing };
   }
 }
-
-const isBelow = (cutoff, seq) => cutoff.id === null || cutoff.seq < seq;
 
 /** All versions of all entries of a log. */
 const everyVersion = (log) => [...log.held, ...log.branches.flatMap(({ entries }) => entries)];

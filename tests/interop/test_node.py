@@ -308,7 +308,7 @@ class Signed:
                 body = self.pointed(body)
             refs = sorted(EntryId(real.get(ref, ref)) for ref in act.refs)
             real[act.id] = self.write(act.key, body, "act", refs)
-        for who in names():
+        for who in sorted(names()):
             for number in range(rng.randrange(4)):
                 self.write(who, tampering.record(number), "record")
 
