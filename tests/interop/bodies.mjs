@@ -1,9 +1,8 @@
 // What charters, acts and other bodies say (SPEC.md 4.1, 4.3, 4.5, 7.1).
 
-import { ascends, check, compare, decode, hasFields, hex, isBytes, isCode, isInt, isMap, isPlainText, isText, isWord,
+import { ascends, check, compare, decode, encode, hasFields, hex, isBytes, isCode, isInt, isMap, isPlainText, isText, isWord,
   same } from "./codec.mjs";
 import { sha256, verify } from "./crypto.mjs";
-import { encode } from "./codec.mjs";
 
 const BODY_MAX = 262_144;
 
@@ -113,7 +112,8 @@ const BODIES = {
     body.addresses.every(isAddress),
   checkpoint: (body) => hasFields(body, "entries", "full", "heads", "logs", "note", "rest", "root") &&
     [body.entries, body.logs, body.rest].every((number) => isInt(number)) && typeof body.full === "boolean" &&
-    isBytes(body.heads) && body.heads.length % HEAD === 0 && body.heads.length <= 3600 * HEAD && isBytes(body.note, 64) && isBytes(body.root, 32),
+    isBytes(body.heads) && body.heads.length % HEAD === 0 && body.heads.length <= 3600 * HEAD &&
+    areHeads(readHeads(body.heads)) && isBytes(body.note, 64) && isBytes(body.root, 32),
   alarm: (body) => hasFields(body, "checkpoint", "root") && isBytes(body.checkpoint, 32) && isBytes(body.root, 32),
   consultation: (body) => hasFields(body, "command", "officer", "records", "user", "why") &&
     isPlainText(body.command) && (body.officer === null || isBytes(body.officer, 32)) &&
@@ -129,24 +129,52 @@ export function readBody(kind, bytes) {
   return body;
 }
 
-/** The heads in a checkpoint's body: [key, size, id], strictly ascending by key. */
+/** The heads in a checkpoint's body: [key, size, id]. */
 export function readHeads(bytes) {
   const heads = [];
   for (let at = 0; at < bytes.length; at += HEAD) {
-    const size = bytes.readBigUInt64BE(at + 32);
-    check(size <= BigInt(Number.MAX_SAFE_INTEGER), "a size is 0 to 2^53-1");
-    heads.push([bytes.subarray(at, at + 32), Number(size), bytes.subarray(at + 40, at + HEAD)]);
-    const none = heads.at(-1)[2].every((byte) => byte === 0);
-    check(none === (size === 0n), "the id is zeros exactly when the size is 0");
+    const size = Number(bytes.readBigUInt64BE(at + 32)); // beyond 2^53 it loses digits, and is refused
+    heads.push([bytes.subarray(at, at + 32), size, bytes.subarray(at + 40, at + HEAD)]);
   }
-  check(ascends(heads, (a, b) => compare(a[0], b[0])), "heads strictly ascend by key");
   return heads;
 }
 
+/** Whether heads ascend strictly by key, with sizes in range: 0 exactly where the id is zeros. */
+const areHeads = (heads) =>
+  ascends(heads, (a, b) => compare(a[0], b[0])) &&
+  heads.every(([, size, id]) => isInt(size) && (size === 0) === id.every((byte) => byte === 0));
+
+const noteText = (network, { logs, entries, root }) =>
+  `hamkor/${hex(network)}\n${logs}\n${root.toString("base64")}\nentries ${entries}\n`;
+
 /** Whether the note of a checkpoint by `key` holds (7.1). */
-export function noteHolds(network, key, { logs, entries, root, note }) {
-  const text = `hamkor/${hex(network)}\n${logs}\n${root.toString("base64")}\nentries ${entries}\n`;
-  return verify(key, Buffer.from(text), note);
+export function noteHolds(network, key, body) {
+  return verify(key, Buffer.from(noteText(network, body)), body.note);
+}
+
+const noteName = (key) => `hamkor-${hex(key).slice(0, 16)}`;
+const noteHash = (key) => sha256(noteName(key), "\n\x01", key).subarray(0, 4);
+
+/** The signed note of a checkpoint, as a file, and the key by which programs that read such notes verify it. */
+export function renderNote(network, key, body) {
+  const signature = Buffer.concat([noteHash(key), body.note]).toString("base64");
+  const typed = Buffer.concat([Buffer.from([1]), key]).toString("base64");
+  return {
+    file: `${noteText(network, body)}\n\u2014 ${noteName(key)} ${signature}\n`,
+    vkey: `${noteName(key)}+${hex(noteHash(key))}+${typed}`,
+  };
+}
+
+const NOTE = new RegExp("^hamkor/([0-9a-f]{64})\n(0|[1-9][0-9]*)\n([A-Za-z0-9+/]{43}=)\nentries (0|[1-9][0-9]*)\n" +
+  "\n\u2014 hamkor-[0-9a-f]{16} ([A-Za-z0-9+/]{91}=)\n$");
+
+/** Whether a file is a note by `key` of a checkpoint of `network`: exactly what is written of what it says. */
+export function isNote(file, network, key) {
+  const [, , logs, root, entries, signature] = NOTE.exec(file) ?? [];
+  if (signature === undefined) return false;
+  const note = Buffer.from(signature, "base64").subarray(4);
+  const body = { logs, entries, root: Buffer.from(root, "base64"), note };
+  return renderNote(network, key, body).file === file && noteHolds(network, key, body);
 }
 
 /** Whether `key` consents to be of that agency (4.2). */

@@ -5,7 +5,7 @@ import { attempt, hex, same } from "./codec.mjs";
 import { logLeaf, Tree, treeRoot } from "./crypto.mjs";
 
 /** The checkpoints in the counting entries of one node: {entry, body, state}; malformed ones are told. */
-function* readChain(entries, malformed) {
+export function* readChain(entries, malformed) {
   let state = null; // Map key -> [size, id], of the checkpoint before
   let parts = [];
   for (const entry of entries) {
@@ -18,8 +18,8 @@ function* readChain(entries, malformed) {
       const read = readBody("checkpoint", entry.body);
       return { ...read, heads: readHeads(read.heads) };
     }, () => null);
-    const before = parts.at(-1)?.body;
-    if (before && (body === null || !follows(before, body))) {
+    const before = parts.at(-1);
+    if (before && (body === null || entry.seq !== before.entry.seq + 1 || !follows(before.body, body))) {
       malformed(parts.at(-1), "its later parts are missing");
       parts = [];
     }
@@ -65,27 +65,29 @@ export function auditCheckpoints(audit, judgement, counting) {
     found.push(...readChain(chain, malformed));
   }
   const roots = logRoots(audit, found);
+  const said = new Set(); // logs of which something was said
   const known = new Map(); // id -> root of its state here, where all of it is held
   for (const { entry, body, state } of found) {
-    const say = (kind, key, detail) => audit.fault(kind, key, entry.seq, entry.id, detail);
-    if (!noteHolds(audit.charter.network, entry.key, body)) say("checkpoint-note", entry.key, "its note does not hold");
+    const say = (kind, detail) => audit.fault(kind, entry.key, entry.seq, entry.id, detail);
+    if (!noteHolds(audit.charter.network, entry.key, body)) say("checkpoint-note", "its note does not hold");
     let whole = true;
     for (const [name, [size, id]] of state) {
       const chain = roots.get(`${name} ${size} ${hex(id)}`);
       if (chain) continue;
       whole = false;
+      if (said.has(name) || !wouldCount(judgement, audit.logs.get(name), name, size)) continue;
+      said.add(name);
       const log = audit.logs.get(name);
-      const other = log !== undefined && size <= log.chained;
-      if (!wouldCount(judgement, log, name, size)) continue;
-      if (!other) say("held-back", log?.key ?? Buffer.from(name, "hex"), `entries up to ${size} are attested and not here`);
-      else if (log.forkedAt === Infinity) say("parts", log.key, `another entry stands here at ${size - 1}`);
+      const held = log?.chained ?? 0;
+      if (size > held) audit.fault("held-back", Buffer.from(name, "hex"), held, null, `up to ${size} are attested`);
+      else if (log.forkedAt === Infinity) audit.fault("parts", log.key, size - 1, id, "another entry stands here");
     }
     if (!whole) continue;
     const leaves = [...state].sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([name, [size, id]]) => logLeaf(Buffer.from(name, "hex"), size, roots.get(`${name} ${size} ${hex(id)}`)));
     const root = treeRoot(leaves);
     known.set(hex(entry.id), { root, agrees: same(root, body.root) });
-    if (!same(root, body.root)) say("differs", entry.key, "its state has another root");
+    if (!same(root, body.root)) say("differs", "its state has another root");
   }
   for (const [name, chain] of counting) {
     if (judgement.standing.get(name)?.rank === "node") auditAlarms(audit, chain, known);

@@ -100,6 +100,30 @@ export function rootFromPath(leaf, index, size, path) {
   return sn === 0n ? hash : null;
 }
 
+/** Whether a tree of `size` with `root` begins with one of `first` leaves and `firstRoot` (RFC 9162, 2.1.4.2). */
+export function isConsistent(first, size, firstRoot, root, proof) {
+  if (first === 0 || first > size) return false;
+  if (first === size) return proof.length === 0 && firstRoot.equals(root);
+  if (proof.length === 0) return false;
+  let fn = BigInt(first) - 1n;
+  let sn = BigInt(size) - 1n;
+  const steps = (fn & (fn + 1n)) === 0n ? [firstRoot, ...proof] : proof;
+  while (fn & 1n) [fn, sn] = [fn >> 1n, sn >> 1n];
+  let fr = steps[0];
+  let sr = steps[0];
+  for (const step of steps.slice(1)) {
+    if (sn === 0n) return false;
+    if (fn & 1n || fn === sn) {
+      [fr, sr] = [node(step, fr), node(step, sr)];
+      while (!(fn & 1n) && fn !== 0n) [fn, sn] = [fn >> 1n, sn >> 1n];
+    } else {
+      sr = node(sr, step);
+    }
+    [fn, sn] = [fn >> 1n, sn >> 1n];
+  }
+  return sn === 0n && fr.equals(firstRoot) && sr.equals(root);
+}
+
 const ZERO = Buffer.from([0]);
 
 /** The leaf of the ledger root's tree for a log. */

@@ -3,9 +3,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import zlib from "node:zlib";
-import { readAct, readBody, readCharter } from "./bodies.mjs";
-import { attempt, check, decode, hasFields, hex, same } from "./codec.mjs";
-import { logLeaf, node, sha256, Tree, treeRoot } from "./crypto.mjs";
+import { isNote, readAct, readBody, readCharter, renderNote } from "./bodies.mjs";
+import { readChain } from "./checkpoints.mjs";
+import { attempt, check, decode, hasFields, hex, isMap, same } from "./codec.mjs";
+import { isConsistent, logLeaf, node, rootFromPath, sha256, Tree, treeRoot } from "./crypto.mjs";
 import { isSigned, readFrame, readRow } from "./entries.mjs";
 import { auditBundle, readMessage, readMessages, unpack } from "./ledger.mjs";
 import { checkProof } from "./proof.mjs";
@@ -45,7 +46,12 @@ function readChainCase({ key, seq, prev, rows, ids, network_id: network }) {
   check(entries.every((entry, i) => hex(entry.id) === ids[i]), "other ids");
 }
 
-function readMerkle({ leaves, logs, peaks, root }) {
+function readMerkle({ leaves, logs, peaks, root, path, leaf, index, size, proof, first, first_root: firstRoot }) {
+  if (path) {
+    const found = rootFromPath(unhex(leaf), index, size, path.map(unhex));
+    return check(found !== null && hex(found) === root, "it is not included");
+  }
+  if (proof) return check(isConsistent(first, size, unhex(firstRoot), unhex(root), proof.map(unhex)), "not consistent");
   const named = (count) => Array.from({ length: count }, (_, i) => sha256(`leaf ${i}`));
   if (logs) {
     const found = logs.map(([key, size]) => logLeaf(unhex(key), size, treeRoot(named(size))));
@@ -85,9 +91,30 @@ function readLedger(raw, { root, logs, standing, charter }) {
   check(ranks.sort().join() === Object.entries(standing).map(([key, rank]) => key + rank).sort().join(), "other ranks");
 }
 
-function readProof(raw, one, charterFile) {
-  const found = checkProof(raw, one.charter ? unhex(one.charter) : charterFile);
+function readProof({ file, hex: digits, result, reason }, charterFile) {
+  const found = checkProof(file === undefined ? unhex(digits) : Buffer.from(file), charterFile);
+  if (result) check(same(Buffer.from(sorted(found)), Buffer.from(sorted(result))), `another result: ${sorted(found)}`);
+  if (reason && found.reason !== reason) throw new Error(`refused because of ${found.reason}, not ${reason}`);
   check(found.verdict !== "refused", found.reason);
+}
+
+/** JSON with the names of every object in order. */
+const sorted = (value) => JSON.stringify(value, (_, item) =>
+  isMap(item) ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1))) : item);
+
+/** A node's checkpoint entries, or a note: the state after the last one, its note and the note's key. */
+function readCheckpoints({ bodies, seqs, state, note, vkey, key, network_id: id, ...last }, network) {
+  if (!bodies) return check(isNote(unhex(note).toString(), network, unhex(key)), "no note by that key");
+  const entries = bodies.map((body, i) => ({ kind: "checkpoint", seq: seqs[i], body: unhex(body) }));
+  const found = [...readChain(entries, () => {})].at(-1);
+  check(found?.entry.seq === seqs.at(-1), "the last one is no checkpoint");
+  if (state === undefined) return undefined;
+  const heads = [...found.state].map(([log, [size, end]]) => [log, size, hex(end)]).sort();
+  check(sorted(heads) === sorted([...state].sort()), "another state");
+  check(hex(found.body.root) === last.root && found.body.logs === last.logs, "another root");
+  const rendered = renderNote(unhex(id), unhex(key), found.body);
+  check(rendered.vkey === vkey && rendered.file === unhex(note).toString(), "another note");
+  return check(isNote(rendered.file, unhex(id), unhex(key)), "its note does not hold");
 }
 
 /** How each family's case is read: raises Refused. null: the case is of a kind that this program does not read. */
@@ -113,7 +140,8 @@ function readers(charterFile) {
     document: (raw) => check(auditBundle(raw, charter).verdict === "sound", "a sound ledger"),
     merkle: (_, one) => readMerkle(one),
     message: (raw, one) => (one.name.includes("fork") && !one.name.includes("forked") ? readMessage(raw) : null),
-    proof: (raw, one) => readProof(raw, one, charterFile),
+    checkpoint: (_, one) => readCheckpoints(one, charter.network),
+    proof: (_, one) => readProof(one, charterFile),
   };
 }
 
