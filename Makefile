@@ -19,6 +19,7 @@ help:
 	@echo 'make soak    real nodes, kills, cuts and crimes; SECONDS=300, ARGS="--seed 7 --nodes 8 --no-netem"'
 	@echo 'make audit   a sound ledger of 100,000 entries gives no fault; what an audit costs; ARGS="--entries 10000"'
 	@echo 'make bench   what it costs, as ratios to what the machine allows'
+	@echo 'make interop  a second implementation, in Node.js, beside this one; COUNT=300 random ledgers'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'
 	@echo 'make clean   remove what was made'
@@ -60,7 +61,7 @@ $(FUZZ): $(READY) requirements-fuzz.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.lock
 	touch $@
 
-agree: venv
+agree: venv npm
 	@$(BIN)/python -m tests.proofs --count $(or $(COUNT),10000) --seed $(or $(SEED),1) $(ARGS)
 
 audit: venv
@@ -73,6 +74,13 @@ soak: venv
 bench: venv
 	$(BIN)/python -m tests.bench $(ARGS)
 
+interop: venv npm
+	COUNT=$(or $(COUNT),300) $(BIN)/python -m pytest -q -m interop tests/interop $(ARGS)
+
+npm:  # the msgpack decoder of tests/interop, once, where node is and the registry can be reached
+	@test -d tests/interop/node_modules || ! command -v npm >/dev/null || \
+	  npm ci --prefix tests/interop --silent --no-audit --no-fund || echo 'npm ci failed: what needs Node.js is skipped'
+
 words: venv
 	$(BIN)/python -m tests.catalogues
 
@@ -83,6 +91,6 @@ lock:
 	  requirements-fuzz.in -o requirements-fuzz.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf tests/interop/node_modules $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help venv demo test quick lint types check sim fuzz agree audit soak bench words lock clean
+.PHONY: help venv demo test quick lint types check sim fuzz agree audit soak bench interop npm words lock clean
