@@ -15,7 +15,6 @@ from typing import Final
 from keys.errors import FormatError, LocalError
 from keys.signing import PublicKey, verify
 from ledger.attest import Ranges, Stated, held_id, latest, leaf
-from ledger.authority import Authority
 from ledger.council import ActEntry, in_order, spares
 from ledger.knowledge import read
 from ledger.layout import PLACE, LogState, decode_log
@@ -248,14 +247,11 @@ def _council(ledger: Ledger) -> list[Entry]:
     spoken: list[tuple[ActEntry, Act]] = []
     for entry in ledger.acts if passed else ():
         act = read(entry)
-        if isinstance(act, Propose | Approve) and _counts(ledger.authority, entry):
+        if isinstance(act, Propose | Approve) and ledger.authority.speaks(entry.key):
             spoken.append((entry, act))
-    named = [entry for entry, act in in_order(spoken) if _proposal(entry, act) in passed]
-    return [_entry(ledger, entry.id) for entry in named]
-
-
-def _counts(authority: Authority, entry: ActEntry) -> bool:
-    return authority.speaks(entry.key) and spares(authority.cutoff(entry.key), entry.seq)
+    ordered = in_order(spoken)  # by all of them, void ones too: they are in each other's past
+    named = [entry for entry, act in ordered if _proposal(entry, act) in passed]
+    return [_entry(ledger, entry.id) for entry in named if spares(ledger.authority.cutoff(entry.key), entry.seq)]
 
 
 def _proposal(entry: ActEntry, act: Act) -> EntryId:

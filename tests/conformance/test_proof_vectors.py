@@ -14,12 +14,12 @@ from protocol.charter import decode_charter_file, verify_charter
 from protocol.checkpoint import Chain, check_note, note_key, parse_checkpoint, read_note, render_note
 from protocol.entry import NetworkId
 from protocol.proof import END
+from protocol.verify_proof import check
 
 Case = dict[str, Any]
 FOLDER = Path(make_vectors.__file__).parent / "vectors"
-CHARTER = verify_charter(decode_charter_file(bytes.fromhex(
-    json.loads((FOLDER / "charter.json").read_text())["valid"][0]["hex"]
-)))  # fmt: skip
+CHARTER_FILE = bytes.fromhex(json.loads((FOLDER / "charter.json").read_text())["valid"][0]["hex"])
+CHARTER = verify_charter(decode_charter_file(CHARTER_FILE))
 
 
 def file_of(case: Case) -> bytes:
@@ -41,6 +41,12 @@ def test_proof_is_refused_for_its_reason(case: Case) -> None:
     verdict = verify_file(file_of(case), CHARTER)
     assert (verdict.verdict, verdict.reason) == ("refused", case["reason"]), verdict.detail
     assert verdict.to_json() == {"verdict": "refused", "reason": case["reason"]}
+
+
+@pytest.mark.parametrize("case", [*cases("proof", "valid"), *cases("proof", "refused")])
+def test_the_single_file_says_the_same(case: Case) -> None:
+    expected = case.get("result") or {"verdict": "refused", "reason": case["reason"]}
+    assert check(file_of(case), CHARTER_FILE) == expected
 
 
 def test_every_reason_has_vectors() -> None:

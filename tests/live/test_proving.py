@@ -14,6 +14,7 @@ from ledger.attest import latest, survey
 from node.client import open_node, write
 from node.commands.exporting import open_reader
 from node.home import open_home
+from protocol import verify_proof
 from protocol.checkpoint import draft
 from protocol.limits import PROOF_BYTES_MAX
 from protocol.proof import BEGIN
@@ -104,6 +105,41 @@ def test_proving_needs_no_stop_of_the_node(network: Network, record: str) -> Non
     finally:
         daemon.terminate()
         daemon.wait(20)
+
+
+def test_nodes_that_run_attest_a_record_until_it_is_proven(network: Network) -> None:  # noqa: F811
+    daemons = []
+    for name in ("mia", "scc"):
+        settings = network.folder / name / "hamkor.toml"
+        settings.write_text(settings.read_text().replace("checkpoint_s = 300", "checkpoint_s = 1"))
+        daemons.append(subprocess.Popen(
+            [sys.executable, "-m", "node.cli", "--home", name, "run"], cwd=network.folder, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        ))  # fmt: skip
+    try:
+        here = network.shell.here
+        until(lambda: '"running": true' in here("--home", "scc", "status", "--json")[1], 40, "the node serves")
+        known = network.write("tosheva", "add", "case", "title=joint work")
+        words = ("--home", "scc", "prove", known, "-o", "proof.html")
+        until(lambda: here(*words)[0] == 0, 60, "nodes of two agencies attest it")
+    finally:
+        for daemon in daemons:
+            daemon.terminate()
+            daemon.wait(20)
+    found = network.run("verify", "proof.html", "--charter", "charter", secret=None)
+    assert (found["verdict"], found["entries"][0]["agencies"]) == ("proven", ["mia", "scc"])
+    copy = [sys.executable, str(Path(verify_proof.__file__)), "proof.html", "charter"]
+    alone = subprocess.run(copy, cwd=network.folder, capture_output=True, text=True, check=False)
+    assert (alone.returncode, "proven" in alone.stdout.lower()) == (0, True)
+
+
+def test_a_marked_record_is_proved_for_a_purpose_only(network: Network) -> None:  # noqa: F811
+    known = network.write("tosheva", "add", "case", "title=x", "handling.tlp=RED")
+    words = ("--home", "scc", "prove", known, "-o", "proof.html", "--partial")
+    status, error = network.refused(*words)
+    assert (status, "marked" in error, (network.folder / "proof.html").exists()) == (2, True, False)
+    network.run(*words, "--why", "for the court", secret=None)
+    assert "for the court" in network.text("--home", "scc", "consultations")
 
 
 def test_what_is_wrong_is_said_in_a_sentence_and_by_the_exit_status(network: Network, record: str) -> None:  # noqa: F811

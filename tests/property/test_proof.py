@@ -126,8 +126,8 @@ def attesting(story: Story, entry: Entry, *, last: bool) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("seeds", [range(25), pytest.param(range(25, 600), marks=pytest.mark.slow)])
-def test_every_record_that_counts_has_a_proof_that_says_who_attests_it(seeds: range) -> None:
+@pytest.mark.parametrize("seeds", [[*range(20), 431], pytest.param(range(20, 300), marks=pytest.mark.slow)])
+def test_every_record_that_counts_has_a_proof_that_says_who_attests_it(seeds: Sequence[int]) -> None:
     verdicts: list[str] = []
     for seed in seeds:
         story = Story(seed)
