@@ -28,7 +28,7 @@ from protocol.entry import CONTEXT, VERSION, EntryId, Facts, NetworkId, read_row
 from protocol.frame import Run, decode_frame
 from protocol.limits import BODY_BYTES_MAX, SEQ_MAX, TIME_MS_MAX
 
-STRETCH: Final = 500  # rows of a store that are checked together: 30 ms of work
+STRETCH: Final = 1000  # rows of a store that are checked together: 60 ms of work
 
 
 @dataclass(frozen=True, slots=True)

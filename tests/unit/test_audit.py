@@ -8,17 +8,18 @@ from typing import cast
 
 import pytest
 
-from keys.errors import UsageError
+from keys.errors import FormatError, UsageError
 from ledger import audit_finding, audit_log
 from ledger.audit import audit_bundle, audit_storage
 from ledger.audit_finding import Report
+from ledger.audit_stretch import Stretch, _read
 from ledger.layout import ARRIVAL, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.store import create
 from protocol.acts import Certify, Revoke, encode_act
 from protocol.bundle import BundleWriter
 from protocol.charter import SignedCharter, encode_charter_file, sign_charter
 from protocol.codec import decode, encode
-from protocol.entry import EntryId, Place, make_header, open_row
+from protocol.entry import EntryId, Place, make_header, open_row, read_row, signed_bytes
 from protocol.frame import Run, encode_frame
 from protocol.message import Fork, Frame
 from sim.disk import MemoryStorage
@@ -637,3 +638,25 @@ def test_header_of_the_tests_is_the_protocols() -> None:
     entry = open_row(log.rows[5], log.place(5))
     place = Place(log.key, 5, log.ids()[4])
     assert entry.header == make_header(place, [], "record", None, entry.body_size, entry.body_hash, entry.time_ms)
+
+
+def test_row_that_is_read_in_line_is_read_by_the_same_rules() -> None:
+    """Every changed byte of a plain record's row, and every cut: refused by both, or the same entry to both."""
+    log = sound_world().log("aziza")
+    prev = log.ids()[4]
+    accepted = 0
+    for row in (log.rows[5], log.row(b"x" * 300, at=5, time_ms=1 << 40)):
+        flips = [(at, flip) for at in range(len(row)) for flip in (1, 0x40, 0xFF)]
+        damaged = [row[:at] + bytes([row[at] ^ flip]) + row[at + 1 :] for at, flip in flips]
+        for value in [row, *damaged, *(row[:at] for at in range(len(row)))]:
+            read = _read(NETWORK, Stretch(log.key, 5, prev, (value,)))
+            try:
+                fact = read_row(value, log.key, 5, prev)
+            except FormatError:
+                assert read is None
+                continue
+            assert read is not None
+            assert (read.ids, read.first_ms, read.last_ms) == ([fact.id], fact.time_ms, fact.time_ms)
+            assert read.signed == [fact.signature + signed_bytes(NETWORK, fact.header)]
+            accepted += 1
+    assert accepted > 500
