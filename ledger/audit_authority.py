@@ -141,28 +141,39 @@ def judge_held(
     forks: key -> lowest proved seq. holds: whether the chain has the cutoff's entry at its place.
 
     An endorsed branch may hold acts that say something of other branches, so acts are judged until they endorse what
-    was read. If that goes in a circle, what is not endorsed all around it is not read.
+    was read: of each branch what lies up to its cutoff. If that goes in a circle, what is not endorsed all around it is
+    not read.
     """
-    readings: list[frozenset[PublicKey]] = [frozenset()]  # the forked logs read up to their cutoffs
+    readings: list[dict[PublicKey, int]] = [{}]  # the forked logs that are read further, and up to which seq
 
-    def read(whole: frozenset[PublicKey]) -> Judgement:
-        return judge(charter, (act for act in acts if act.key in whole or act.seq < forks.get(act.key, act.seq + 1)))
+    def read(further: Mapping[PublicKey, int]) -> Judgement:
+        return judge(
+            charter,
+            (
+                act for act in acts
+                if act.seq < forks.get(act.key, act.seq + 1) or act.seq <= further.get(act.key, -1)
+            ),
+        )  # fmt: skip
 
     while True:
         judgement = read(readings[-1])
-        endorsed = frozenset(key for key, seq in forks.items() if _endorses(judgement.cutoffs.get(key), seq, holds))
+        endorsed: dict[PublicKey, int] = {}
+        for key, seq in forks.items():
+            cutoff = judgement.cutoffs.get(key)
+            if cutoff is not None and _endorses(cutoff, seq, holds):
+                endorsed[key] = cutoff.seq
         if endorsed == readings[-1]:
-            return replace(judgement, endorsed=endorsed)
+            return replace(judgement, endorsed=frozenset(endorsed))
         if endorsed in readings:
             circle = readings[readings.index(endorsed) :]
-            endorsed = frozenset.intersection(*circle)
-            return replace(read(endorsed), endorsed=endorsed)
+            common = {key: min(one[key] for one in circle) for key in endorsed if all(key in one for one in circle)}
+            return replace(read(common), endorsed=frozenset(common))
         readings.append(endorsed)
 
 
-def _endorses(cutoff: Cutoff | None, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
+def _endorses(cutoff: Cutoff, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
     """Whether a cutoff endorses the branch that is held of a log with a fork."""
-    return cutoff is not None and cutoff.id is not None and cutoff.seq >= forked_at and holds(cutoff)
+    return cutoff.id is not None and cutoff.seq >= forked_at and holds(cutoff)
 
 
 def ever_named(charter: Charter, acts: Iterable[HeldAct]) -> set[PublicKey]:

@@ -143,29 +143,30 @@ def evaluate_held(
 
     forks: key -> the lowest proved seq. holds: whether the entry held at a cutoff's place is the cutoff's.
 
-    First all that lies beyond forks is left out, then the branches are read that cutoffs endorse, until these are those
-    that were read. If that goes in a circle, only what is endorsed all around it is read. So it does not matter what
-    counted before.
+    First all that lies beyond forks is left out, then the branches are read that cutoffs endorse, up to the cutoffs,
+    until these are those that were read. What follows a cutoff there is void, and not held by everybody. If that goes
+    in a circle, only what is endorsed all around it is read. So it does not matter what counted before.
     """
-    tried: list[frozenset[PublicKey]] = [frozenset()]
+    tried: list[dict[PublicKey, int]] = [{}]  # the endorsed branches, and the last seq of each that is read
     while True:
         found = _with_branches(charter, acts, tried[-1])
         cutoffs = [(seq, found.cutoff(key)) for key, seq in forks.items()]
-        endorsed = frozenset(
-            cutoff.key for seq, cutoff in cutoffs
+        endorsed = {
+            cutoff.key: cutoff.seq for seq, cutoff in cutoffs
             if cutoff is not None and cutoff.id is not None and cutoff.seq >= seq and holds(cutoff)
-        )  # fmt: skip
+        }  # fmt: skip
         if endorsed == tried[-1]:
             return found
         if endorsed in tried:
             circle = tried[tried.index(endorsed) :]
-            return _with_branches(charter, acts, frozenset.intersection(*circle))
+            everywhere = set.intersection(*map(set, circle))
+            return _with_branches(charter, acts, {key: min(one[key] for one in circle) for key in everywhere})
         tried.append(endorsed)
 
 
-def _with_branches(charter: Charter, acts: Sequence[ActEntry], endorsed: frozenset[PublicKey]) -> Authority:
-    found = evaluate(charter, (act for act in acts if not act.beyond or act.key in endorsed))
-    return replace(found, endorsed=endorsed) if endorsed else found
+def _with_branches(charter: Charter, acts: Sequence[ActEntry], endorsed: Mapping[PublicKey, int]) -> Authority:
+    found = evaluate(charter, (act for act in acts if not act.beyond or act.seq <= endorsed.get(act.key, -1)))
+    return replace(found, endorsed=frozenset(endorsed)) if endorsed else found
 
 
 @lru_cache(maxsize=32)

@@ -431,8 +431,7 @@ def test_bundle_of_both_branches_counts_as_a_node_that_took_them_in() -> None:
     sides = [world.sides(both=True) for world in worlds]
     forks = [world.forks() if rng.random() < 0.5 else [] for world in worlds]
     bundles = [
-        put(runs, proofs, world.charter.network_id)
-        for world, runs, proofs in zip(worlds, sides, forks, strict=True)
+        put(runs, proofs, world.charter.network_id) for world, runs, proofs in zip(worlds, sides, forks, strict=True)
     ]
     answers = asked("bundle", (case_of(world, raw) for world, raw in zip(worlds, bundles, strict=True)))
     for number, (world, runs, proofs, report) in enumerate(zip(worlds, sides, forks, answers, strict=True)):

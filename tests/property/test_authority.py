@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keys.signing import PublicKey, Signature, SigningKey
-from ledger.audit_authority import HeldAct, judge
-from ledger.authority import Authority, evaluate
+from ledger.audit_authority import HeldAct, judge, judge_held
+from ledger.authority import Authority, evaluate, evaluate_held
 from ledger.council import ActEntry
 from protocol.acts import (
     Act,
@@ -478,3 +478,29 @@ def test_of_two_removals_of_an_agency_the_lower_cutoffs_count(told: Reader) -> N
     found = told(script.charter, script.acts)
     assert passed(found, first, back, second) == [True, True, True]
     assert key("x") not in found.cutoffs or found.cutoffs[key("x")] == Cutoff(key("x"), 0, None)
+
+
+def test_what_a_thief_signed_after_the_cutoff_on_an_endorsed_branch_is_not_read() -> None:
+    """Not everybody holds it. Read, it would put who saw it later in the order, and so name another yes as the last."""
+    script = Script(founded(4, 2))
+    last = script.say("d", Unit("u", "u", ()))  # seq 0; the log forks there, and this is the right branch
+    stolen = script.approve("d", script.propose("d", Threshold(1)))
+    new = script.propose("a", Rekey("d", key("d2"), 0, last))
+    script.approve("c", new, [stolen], low=True)
+    script.approve("b", new)
+
+    def holds(cutoff: Cutoff) -> bool:
+        return cutoff.id == last
+
+    def held(acts: Sequence[HeldAct]) -> tuple[Authority, object]:
+        forks = {key("d"): 0}
+        entries = [
+            ActEntry(known, who, seq, refs, body, beyond=who == key("d")) for who, seq, known, refs, body in acts
+        ]
+        return evaluate_held(script.charter, entries, forks, holds), judge_held(script.charter, acts, forks, holds)
+
+    whole, without = held(script.acts), held([act for act in script.acts if act.key != key("d") or act.seq == 0])
+    assert whole == without
+    assert whole[0].cutoff(key("d")) == Cutoff(key("d"), 0, last)
+    assert "u" in whole[0].units
+    assert whole[0].council.threshold == 2
