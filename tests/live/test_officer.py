@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -566,14 +565,21 @@ def test_watch_prints_new_hits_as_they_arrive(office: Office) -> None:
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)
         reader.start()
-        time.sleep(0.7)  # until it watches; nothing tells
-        record = office.write(0, "add", "case", "title=watchword here", by=0)
-        office.write(0, "add", "case", "title=something else", by=0)
-        until(lambda: len(lines) >= 1, 20, "the hit is printed")
-        process.terminate()
-        process.wait()
+        written: list[str] = []
+
+        def is_seen() -> bool:  # it prints what comes once it watches, and nothing tells when that is
+            written.append(office.write(0, "add", "case", "title=watchword here", by=0))
+            office.write(0, "add", "case", "title=something else", by=0)
+            return bool(lines)
+
+        try:
+            until(is_seen, 60, "a hit is printed")
+            until(lambda: json.loads(lines[-1])["id"] == written[-1], 20, "the last one is, too")
+        finally:
+            process.terminate()
+            process.wait()
         reader.join(10)
-    assert [json.loads(line)["id"] for line in lines] == [record]
+    assert [json.loads(line)["id"] for line in lines] == written[-len(lines) :]
 
 
 def test_absence_names_who_is_not_heard(office: Office) -> None:
