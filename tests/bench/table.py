@@ -40,9 +40,8 @@ class Row:
             ).rstrip()
         ]  # fmt: skip
         for peer, figure in others:
-            lines.append(
-                _LINE.format("", "", "", "", "", f"{peer} {_short(figure)}", _ratio(self.value, figure), "", "").rstrip()
-            )
+            cells = ("", "", "", "", "", f"{peer} {_short(figure)}", _ratio(self.value, figure), "", "")
+            lines.append(_LINE.format(*cells).rstrip())
         return [*lines, *([f"    {self.note}"] if self.note else [])]
 
 

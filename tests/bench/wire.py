@@ -13,23 +13,31 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tcp_bytes(port: int) -> int:
-    """Bytes that went over the open connections to a local port, both ways, everything above TCP included.
+    """Bytes that went over the open connections to a local port, both ways, everything above TCP included."""
+    return sum(_tcp(port))
 
-    Source: sock_diag(7). Cost: reads all established IPv4 connections of the machine once.
-    """
+
+def connections(port: int) -> int:
+    """How many connections to a local port are open."""
+    return len(_tcp(port))
+
+
+def _tcp(port: int) -> list[int]:
+    """The bytes of each. Source: sock_diag(7). Cost: reads all open IPv4 connections of the machine once."""
+    found: list[int] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
         asked = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INFO - 1), _ESTABLISHED) + bytes(48)
         netlink.sendall(_HEAD.pack(_HEAD.size + len(asked), _DIAG_BY_FAMILY, _DUMP, 1, 0) + asked)
-        total, more = 0, True
+        more = True
         while more:
             raw = netlink.recv(1 << 20)
             while raw and more:
                 size, kind = _HEAD.unpack_from(raw)[:2]
                 more = kind == _DIAG_BY_FAMILY
                 if more and struct.unpack_from(">H", raw, _HEAD.size + 4)[0] == port:
-                    total += _counted(raw[_HEAD.size + 72 : size])
+                    found.append(_counted(raw[_HEAD.size + 72 : size]))
                 raw = raw[(size + 3) & ~3 :]
-        return total
+    return found
 
 
 def _counted(attributes: bytes) -> int:
@@ -41,24 +49,29 @@ def _counted(attributes: bytes) -> int:
     return 0
 
 
-def own_memory(pid: int) -> int:
-    """Resident memory of a process, bytes, without the pages of a mapped LMDB store, which are the disk's cache."""
+def own_memory(pid: int) -> tuple[int, int]:
+    """Memory of a process, and of its children, bytes: their share of what is resident (PSS).
+
+    Without the pages of a mapped LMDB store, which are the disk's cache and go when others need the room.
+    """
     total, store = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, _, rest = line.partition(" ")
         if not name.endswith(":"):
             store = line.endswith(".mdb")
-        elif name == "Rss:" and not store:
+        elif name == "Pss:" and not store:
             total += int(rest.split()[0]) * 1024
-    return total
+    return total, sum(sum(own_memory(child)) for child in _children(pid))
 
 
 def processor_s(pid: int) -> float:
     """Seconds on the processor that a process and its children have used, those still running included."""
-    own, later = _spent(pid), 0.0
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        later += processor_s(int(child))
-    return own + later
+    return _spent(pid) + sum(processor_s(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
 def _spent(pid: int) -> float:
