@@ -78,12 +78,10 @@ def _admission(ledger: Ledger, cluster: Cluster, size: int) -> Callable[[], floa
 
     def work() -> float:
         start = size + next(turn) * _EACH * AUTHORS
-        runs = [
-            sign_reports(
-                ledger.network_id, author, Cluster.place(ledger, author), range(start + at, start + _EACH * AUTHORS, AUTHORS)
-            )
-            for at, author in enumerate(cluster.officers[:AUTHORS])
-        ]  # fmt: skip
+        runs = []
+        for at, author in enumerate(cluster.officers[:AUTHORS]):
+            mine = range(start + at, start + _EACH * AUTHORS, AUTHORS)
+            runs.append(sign_reports(ledger.network_id, author, Cluster.place(ledger, author), mine))
         frames = [encode_frame([run]) for run in runs]
         return timed(lambda: take(ledger, frames)) / (_EACH * AUTHORS)
 
