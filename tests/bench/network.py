@@ -23,6 +23,7 @@ from tests.cluster import Cluster, Node, sign_run, until
 
 _MORE = 100  # records that are new in an incremental sync
 _FRAME_BYTES = 256 * 1024  # about what a frame of 512 KiB has on the wire
+_STREAM_BYTES = 32 * 1024 * 1024  # at least: a stream starts slowly
 _GOSSIP_NODES, _GOSSIP_RATE, _GOSSIP_S = 16, 100, 10
 
 
@@ -56,17 +57,25 @@ def sync(bench: Bench) -> None:
         for at in range(bench.rounds):
             verifies.append(verifying())
             ours.append(_sync_once(bench, cluster, at))
-            ceilings.append(stream_rate(int(ours[-1].wire * bench.size), _FRAME_BYTES))
-            if hyper is not None:
-                theirs.append(hyper.fetch())
+            ceilings.append(stream_rate(max(_STREAM_BYTES, int(ours[-1].wire * bench.size)), _FRAME_BYTES))
+            if hyper is not None and (found := _try(bench, hyper)) is not None:
+                theirs.append(found)
     others = {"hypercore": _middle(theirs)} if theirs else {}
     for kind in KINDS[1:]:
         with peers.writer(bench.table, bench.installed, kind, bench.folder / kind.name, bench.size) as writer:
-            if writer is not None:
-                others[kind.name] = writer.fetch()
-    if (found := peers.git(bench.table, bench.folder / "git", bench.size)) is not None:
-        others["git"] = found
+            if writer is not None and (found := _try(bench, writer)) is not None:
+                others[kind.name] = found
+    cloned = peers.git(bench.table, bench.folder / "git", bench.size)
+    others |= {} if cloned is None else {"git": cloned}
     _show_sync(bench, ours, others, median(ceilings), median(verifies))
+
+
+def _try(bench: Bench, writer: peers.Writer) -> Figures | None:
+    try:
+        return writer.fetch()
+    except peers.PeerError as error:
+        bench.table.say(f"{writer.kind.name} failed: {error}")
+        return None
 
 
 def _sync_once(bench: Bench, cluster: Cluster, at: int) -> Synced:

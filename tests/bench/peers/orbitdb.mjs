@@ -48,18 +48,15 @@ await serve({
     return timed(async () => {
       const [[name, size]] = Object.entries(logs)
       await helia.libp2p.dial(multiaddr(address))
-      let held = 0
-      if (db) held = (await db.log.values()).length
-      else db = await orbit.open(name)
-      db.events.on('update', () => held++)
-      held = Math.max(held, (await db.log.values()).length)
-      while (held < size) await wait(2)
+      db ??= await orbit.open(name)
+      while ((await db.log.values()).length < size) { // a head brings all that is below it, and is told once
+        await Promise.race([new Promise(resolve => db.events.once('update', resolve)), wait(500)])
+      }
     })
   },
 
   async leave () {
     await Promise.all(helia.libp2p.getConnections().map(connection => connection.close()))
-    db.events.removeAllListeners('update')
     await wait(300)
   },
 
