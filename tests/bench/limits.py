@@ -1,9 +1,7 @@
 """What the machine allows, measured beside what is held against it."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -31,15 +29,6 @@ def verifying(count: int = _SIGNED) -> float:
     for _ in range(count):
         crypto_sign_open(signed, public)
     return count / (time.perf_counter() - start)
-
-
-def verifying_on_all_cores(count: int = 5 * _SIGNED) -> float:
-    """The same on all cores at once: libsodium releases the interpreter while it works."""
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
-        start = time.perf_counter()
-        list(pool.map(verifying, [count] * cores))
-        return cores * count / (time.perf_counter() - start)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What one process does: append, admission, audit; and what the commands and the memory of a node cost."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from ledger.store import Ledger, create, load
 from node.submit import sign_batch
 from protocol.entry import Place, open_row
 from protocol.frame import Run, encode_frame
-from tests.bench.limits import committing, signing, verifying, verifying_on_all_cores
+from tests.bench.auditing import auditing
+from tests.bench.limits import committing, signing, verifying
 from tests.bench.pair import WAIT_S, number
 from tests.bench.table import Row, Table, rounds, timed
 from tests.bench.wire import own_memory
@@ -129,25 +129,8 @@ def pieces(run: Run, size: int) -> list[Run]:
 
 
 def audit(bench: Bench) -> None:
-    """`hamkor audit` of a home, the whole command, all checks, against what verifying alone does on all cores."""
-    folder = bench.folder / "audit"
-    cluster = Cluster.found(folder, nodes=1, officers=AUTHORS)
-    home = cluster.nodes[0].home
-    fill(cluster.nodes[0], cluster.officers, bench.size)
-    command = [*_HAMKOR, "audit", str(home.path), "--charter", str(home.charter_path), "--json"]
-
-    def whole() -> float:
-        found: list[bytes] = []
-        seconds = timed(lambda: found.append(subprocess.run(command, check=True, capture_output=True).stdout))
-        assert json.loads(found[0])["verdict"] == "sound"
-        return bench.size / seconds
-
-    found = rounds(bench.rounds, verify=verifying_on_all_cores, whole=whole)
-    rate, verifies = found["whole"], found["verify"]
-    bench.table.add(Row(
-        "audit", f"audit of {bench.size:,}, whole command", rate, "entries/s", verifies, "all cores verify",
-        goal="90 %", met=rate >= 0.9 * verifies,
-    ))  # fmt: skip
+    """A home and a bundle."""
+    auditing(bench.table, bench.folder / "audit", bench.size, bench.rounds)
 
 
 _HAMKOR = [sys.executable, "-m", "node.cli"]

@@ -33,7 +33,7 @@ def report(number: int) -> bytes:
         "seized_at": f"2026-{number % 12 + 1:02d}-{number % 28 + 1:02d}T10:{number % 60:02d}:00Z",
         "region": rng.choice(_REGIONS),
         "place": rng.choice(_PLACES),
-        "items": [{"substance": drug, "form": "gel", "amount": f"{rng.randrange(1, 9999)}.5", "unit": "g"}],
+        "items": [{"substance": drug, "form": "plant", "amount": f"{rng.randrange(1, 9999)}.5", "unit": "g"}],
         "hs_code": "2939",
         "route": rng.choice(_ROADS),
         "transport": rng.choice(("truck", "car", "train")),
