@@ -52,7 +52,7 @@ def _at(bench: Bench, size: int) -> dict[str, float]:
         second.start()
         until(lambda: pair.connected, 60, "a connection", poll_s=0.001)
         signs = signing()
-        seconds = timed(lambda: (cluster.ready(second), until(lambda: holds(second, entries), WAIT_S, "sync", 0.005)))
+        seconds = timed(lambda: (cluster.ready(second), until(lambda: holds(second, entries), WAIT_S, "sync", 0.02)))
         found["sync"] = seconds / entries * (signs + signing()) / 2
         assert second.stop() == 0
         turn = count()

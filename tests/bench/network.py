@@ -88,7 +88,7 @@ def _sync_once(bench: Bench, cluster: Cluster, at: int) -> Synced:
     started = time.perf_counter()
     before = sum(processor_s(_pid(node)) for node in (first, second))
     cluster.ready(second)
-    until(lambda: holds(second, first_entries), WAIT_S, "full sync", poll_s=0.005)
+    until(lambda: holds(second, first_entries), WAIT_S, "full sync", poll_s=0.02)
     seconds = time.perf_counter() - started
     spent = sum(processor_s(_pid(node)) for node in (first, second)) - before
     wire = pair.wire_bytes()
