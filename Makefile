@@ -18,7 +18,7 @@ help:
 	@echo 'make agree   the three verifiers of proofs judge COUNT=10000 cases from SEED=1, valid and damaged'
 	@echo 'make soak    real nodes, kills, cuts and crimes; SECONDS=300, ARGS="--seed 7 --nodes 8 --no-netem"'
 	@echo 'make audit   a sound ledger of 100,000 entries gives no fault; what an audit costs; ARGS="--entries 10000"'
-	@echo 'make bench   what it costs, as ratios to what the machine allows'
+	@echo 'make bench   what it costs, beside what the machine allows and others reach; ARGS="--only sync --size 10000"'
 	@echo 'make interop  a second implementation, in Node.js, beside this one; COUNT=300 random ledgers'
 	@echo 'make words   extract messages, compile the translations, name what is missing'
 	@echo 'make lock    make the lock files again (needs uv)'

@@ -270,11 +270,11 @@ class Cluster:
             node.kill()
 
 
-def until(true: Callable[[], bool], wait_s: float, what: str) -> float:
+def until(true: Callable[[], bool], wait_s: float, what: str, poll_s: float = 0.01) -> float:
     """Wait until `true()`; returns how long it took, seconds; fails after `wait_s`."""
     start = time.perf_counter()
     while not true():
         if time.perf_counter() - start > wait_s:
             raise AssertionError(f"waited {wait_s} s in vain for: {what}")
-        time.sleep(0.01)
+        time.sleep(poll_s)
     return time.perf_counter() - start
