@@ -36,7 +36,7 @@ from ledger.measure import Measure, ceiling, endorsed
 from ledger.storage import Reader, Writer
 from protocol.charter import Charter
 from protocol.codec import decode, encode, pack, unpack_row
-from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row
+from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, read_rows
 from protocol.frame import Run, decode_frame
 from protocol.limits import ANCHOR, HEADER_BYTES_MAX, ROOT_ENTRIES_MAX
 from protocol.merkle import append
@@ -240,30 +240,16 @@ class Admission:
             plan.again.append(run.key)
 
     def _read_rows(self, run: Run, log: LogState) -> list[Facts]:
-        facts: list[Facts] = []
-        key, seq, prev = run.key, run.seq, run.prev
-        time_ms = log.time_ms if seq == log.held and prev == log.id else 0  # another branch has its own times
-        try:
-            for row in run.rows:
-                fact = read_row(row, key, seq, prev)
-                if fact.body is None and fact.space is None:
-                    raise AdmissionError("body", f"entry {seq} of log {_short(key)} comes without its body")
-                if fact.time_ms < time_ms:
-                    raise AdmissionError("time", f"entry {seq} of log {_short(key)} is dated before its predecessor")
-                facts.append(fact)
-                time_ms, prev, seq = fact.time_ms, fact.id, seq + 1
-        except FormatError as error:
-            raise FormatError(f"entry {seq} of log {_short(key)}: {error}") from None
-        return facts
+        # another branch has its own times
+        time_ms = log.time_ms if run.seq == log.held and run.prev == log.id else 0
+        return read_rows(run.rows, run.key, run.seq, run.prev, time_ms)
 
     def _verify_run(self, run: Run, facts: list[Facts], first: int) -> None:
         """Check the signatures on the last row, on acts, and on every ANCHOR-th entry, from `first` on."""
-        proving = [
-            fact
-            for seq, fact in enumerate(facts[first - run.seq :], first)
-            if fact.kind == "act" or (seq + 1) % ANCHOR == 0 or seq == run.end - 1
-        ]
-        if all(self._measure.is_own(run.key, fact) for fact in proving):
+        fresh = first - run.seq
+        proving = {offset for offset, fact in enumerate(facts[fresh:], fresh) if fact.kind == "act"}
+        proving.update(range(first + (-first - 1) % ANCHOR - run.seq, len(facts), ANCHOR), (len(facts) - 1,))
+        if all(self._measure.is_own(run.key, facts[offset]) for offset in sorted(proving)):
             return
         for offset, fact in enumerate(facts):  # name the first entry that its author did not sign
             if not self._measure.is_own(run.key, fact):

@@ -16,14 +16,14 @@ entry before, so a run of rows and one valid signature on its last prove them al
     >>> verify_entry(entry, network_id)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple, NewType, cast
 
 from keys.errors import AdmissionError, FormatError
 from keys.signing import PublicKey, Signature, SigningKey, verify
-from protocol.codec import pack, unpack_row
+from protocol.codec import pack, unpack_row, unpack_rows
 from protocol.limits import BODY_BYTES_MAX, HEADER_BYTES_MAX, KIND_BYTES_MAX, REFS_MAX, SEQ_MAX, TIME_MS_MAX
 
 EntryId = NewType("EntryId", bytes)  # 32 bytes
@@ -125,30 +125,72 @@ class Facts(NamedTuple):
     header: bytes
 
 
+_facts = tuple.__new__  # a named tuple's own constructor costs twice as much
+
+
 def read_row(raw: bytes, key: PublicKey, seq: int, prev: EntryId | None) -> Facts:
     """What `raw` says at that place, every rule of SPEC.md 3 checked except the signature and the link.
 
-    Raises FormatError. Cost: two hashes, one decoding, two encodings: about 5 us for a 300-byte body.
+    Raises FormatError. Cost: two hashes, one decoding, two encodings: about 4 us for a 300-byte body.
     """
-    row = unpack_row(raw)
-    if len(row) != 6:
-        raise FormatError(f"a row has 6 fields, this one has {len(row)}")
-    kind, time_ms, refs, space, body, signature = row
-    if type(body) is bytes:
-        size, digest, kept = len(body), sha256(body).digest(), body
-    elif type(body) is list and len(body) == 2 and type(body[0]) is int and _is_bytes(body[1], 32):
-        size, digest, kept = body[0], body[1], None
-    else:
-        raise FormatError("a row's body is bytes, or [size, hash] where it is withheld")
-    if not _is_bytes(signature, 64):
-        raise FormatError("a signature is 64 bytes")
-    _check_fields(kind, time_ms, refs, space, size)
-    if pack(row) != raw:
-        raise FormatError("the row is not in canonical form")
-    _check_place(seq, prev)
-    header = pack([VERSION, key, seq, prev, refs, kind, space, size, digest, time_ms])
-    known = EntryId(sha256(b"\x00" + header + signature).digest())
-    return Facts(known, refs, kind, space, size, digest, time_ms, signature, kept, header)  # type: ignore[arg-type]
+    return next(_read((raw,), key, seq, prev))
+
+
+def read_rows(
+    rows: Sequence[bytes], key: PublicKey, seq: int, prev: EntryId | None, time_ms: int
+) -> list[Facts]:  # fmt: skip
+    """What the rows of one run say, the first of them at that place, checked one after another as by `read_row`.
+
+    time_ms: of the entry before them, from where times may not go back. A row without a space must have its body.
+    Raises FormatError, or AdmissionError ("body", "time"), which name the entry. Cost: about 3 us a row.
+    """
+    facts: list[Facts] = []
+    add = facts.append
+    try:
+        for fact in _read(rows, key, seq, prev):
+            if fact[8] is None and fact[3] is None:
+                raise AdmissionError("body", f"{_name(key, seq + len(facts))} comes without its body")
+            if fact[6] < time_ms:
+                raise AdmissionError("time", f"{_name(key, seq + len(facts))} is dated before its predecessor")
+            time_ms = fact[6]
+            add(fact)
+    except FormatError as error:
+        raise FormatError(f"{_name(key, seq + len(facts))}: {error}") from None
+    return facts
+
+
+def _read(rows: Sequence[bytes], key: PublicKey, seq: int, prev: EntryId | None) -> Iterator[Facts]:
+    """The facts of each row in turn. All that costs per entry is in this loop, without calls where none is needed."""
+    for raw, row in zip(rows, unpack_rows(rows), strict=True):
+        if len(row) != 6:
+            raise FormatError(f"a row has 6 fields, this one has {len(row)}")
+        kind, time_ms, refs, space, body, signature = row
+        kept: bytes | None
+        if type(body) is bytes:
+            size, digest, kept = len(body), sha256(body).digest(), body
+        elif type(body) is list and len(body) == 2 and type(body[0]) is int and _is_bytes(body[1], 32):
+            size, digest, kept = body[0], body[1], None
+        else:
+            raise FormatError("a row's body is bytes, or [size, hash] where it is withheld")
+        if type(signature) is not bytes or len(signature) != 64:
+            raise FormatError("a signature is 64 bytes")
+        if (
+            type(kind) is not str or kind not in _COMMON_KINDS or type(time_ms) is not int or refs != []
+            or space is not None or not 0 <= time_ms <= TIME_MS_MAX or not 0 <= size <= BODY_BYTES_MAX
+        ):  # fmt: skip
+            _check_fields(kind, time_ms, refs, space, size)
+        if pack(row) != raw:
+            raise FormatError("the row is not in canonical form")
+        if prev is None or not 0 < seq <= SEQ_MAX:
+            _check_place(seq, prev)
+        header = pack([VERSION, key, seq, prev, refs, kind, space, size, digest, time_ms])
+        prev = EntryId(sha256(b"\x00" + header + signature).digest())
+        yield _facts(Facts, (prev, refs, kind, space, size, digest, time_ms, signature, kept, header))
+        seq += 1
+
+
+def _name(key: PublicKey, seq: int) -> str:
+    return f"entry {seq} of log {key.hex()[:12]}"
 
 
 def open_row(raw: bytes, place: Place) -> Entry:
