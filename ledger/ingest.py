@@ -29,11 +29,12 @@ from typing import TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
 from keys.signing import PublicKey
-from ledger.authority import Authority, evaluate_held
+from ledger.authority import Authority, evaluate_held, evaluate_more
 from ledger.council import ActEntry
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.measure import Measure, ceiling, endorsed
 from ledger.storage import Reader, Writer
+from protocol.acts import Cutoff
 from protocol.charter import Charter
 from protocol.codec import decode, encode, pack, unpack_row
 from protocol.entry import VERSION, EntryId, Facts, entry_id, read_row, read_rows
@@ -164,7 +165,7 @@ class Admission:
                 plan.outcome.set_aside += [SetAside(rest.key, rest.seq, "gap") for rest in runs[index + 1 :]]
                 break
             if len(plan.acts) > known:
-                authority = self._evaluated([*self.acts, *plan.acts])
+                authority = self._evaluated(authority, [*self.acts, *plan.acts[:known]], plan.acts[known:])
         return plan
 
     def _check_run(self, run: Run, plan: _Plan) -> None:
@@ -383,25 +384,28 @@ class Admission:
             txn.put("forks", key + U64.pack(seq), encode(fork.value()))
             self._forks[key] = min(seq, self._forks.get(key, seq))
         if plan.acts or plan.fork is not None or plan.again:
-            self.acts += plan.acts
-            self._renew_authority([plan.fork[0]] if plan.fork is not None else plan.again)
+            self._renew_authority(plan.acts, [plan.fork[0]] if plan.fork is not None else plan.again)
         for rows, _ in plan.beside:
             log = self.log(rows.log.key)
             if log.size > rows.log.size:  # the branch is whole
                 plan.outcome.new.append(Stretch(log.key, rows.log.size, log.size - rows.log.size))
 
-    def _renew_authority(self, again: Sequence[PublicKey]) -> None:
+    def _renew_authority(self, more: Sequence[ActEntry], again: Sequence[PublicKey]) -> None:
         """Evaluate the acts, and measure the logs of which something else counts now.
 
-        again: logs of which other acts are held, or which are forked, since the acts were last read.
+        more: acts that have come. again: logs of which other acts are held, or which are forked, since they were read.
         """
         before, fresh = self.authority, set(again)
         back: set[PublicKey] = set()
+        if not fresh:
+            self.authority = self._evaluated(before, self.acts, more)
+        self.acts += more
         while True:
-            self.acts = [act for act in self.acts if act.key not in fresh]
-            for key in sorted(fresh):
-                self.acts += _acts_of(self._txn, self.log(key))
-            self.authority = self._evaluated(self.acts)
+            if fresh:
+                self.acts = [act for act in self.acts if act.key not in fresh]
+                for key in sorted(fresh):
+                    self.acts += _acts_of(self._txn, self.log(key))
+                self.authority = evaluate_held(self._charter, self.acts, self._forks, self._holds)
             fresh = {key for key in self._forks if key not in back and self._restored(self.log(key))}
             if not fresh:
                 break
@@ -414,10 +418,11 @@ class Admission:
                 if self.logs[key] != log:
                     self._txn.put("logs", key, self.logs[key].encode())
 
-    def _evaluated(self, acts: Sequence[ActEntry]) -> Authority:
-        return evaluate_held(
-            self._charter, acts, self._forks, lambda cutoff: self._measure.holds(self.log(cutoff.key), cutoff)
-        )
+    def _evaluated(self, before: Authority, acts: Sequence[ActEntry], more: Sequence[ActEntry]) -> Authority:
+        return evaluate_more(self._charter, before, acts, more, self._forks, self._holds)
+
+    def _holds(self, cutoff: Cutoff) -> bool:
+        return self._measure.holds(self.log(cutoff.key), cutoff)
 
     def _put_rows(self, new: _Rows) -> None:
         txn, number = self._txn, new.log.number
@@ -527,6 +532,7 @@ def _changed(before: Authority, after: Authority) -> list[PublicKey]:
         moved.union(
             key
             for key in keys
+            if before.of(key) is not after.of(key)
             if (before.of(key) is None) != (after.of(key) is None) or before.cutoff(key) != after.cutoff(key)
         )
     )

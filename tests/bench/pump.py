@@ -1,8 +1,8 @@
 """The limits of the network, each in processes of its own: how fast can bytes go where nothing is kept or checked?
 
-    python -m tests.bench.pump take                      our own transport: prints its address, then seconds and bytes
-    python -m tests.bench.pump give ADDRESS BYTES SIZE   sends that many bytes to it in messages of that size
-    python -m tests.bench.pump flood INDEX PORTS RATE S  a mesh over bare trio TCP; prints how late each message was
+python -m tests.bench.pump take                      our own transport: prints its address, then seconds and bytes
+python -m tests.bench.pump give ADDRESS BYTES SIZE   sends that many bytes to it in messages of that size
+python -m tests.bench.pump flood INDEX PORTS RATE S  a mesh over bare trio TCP; prints how late each message was
 """
 
 import json

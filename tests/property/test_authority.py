@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from keys.signing import PublicKey, Signature, SigningKey
 from ledger.audit_authority import HeldAct, judge, judge_held
-from ledger.authority import Authority, evaluate, evaluate_held
+from ledger.authority import Authority, evaluate, evaluate_held, evaluate_more
 from ledger.council import ActEntry
 from protocol.acts import (
     Act,
@@ -224,6 +224,36 @@ def test_both_readings_agree_on_any_acts_in_any_order(
         shuffled = rng.sample(acts, len(acts))
         assert by_rule(charter, shuffled) == whole
         assert told_by_auditor(charter, shuffled) == expected
+
+
+@given(st.integers(2, 4), st.integers(1, 4), draws, draws, st.randoms(use_true_random=False))
+@settings(max_examples=200)
+def test_reading_more_acts_on_top_of_some_is_reading_all(
+    agencies: int, threshold: int, draws: list[Draw], newcomers: list[Draw], rng: Random
+) -> None:
+    """Whatever has come before, and in whatever portions; most of the later ones certify keys never heard of."""
+    charter = founded(agencies, min(threshold, agencies))
+    script = Script(charter, written(charter, draws), dict.fromkeys(SPEAKERS, 100))
+    for who, kind, one, two, three, _ in newcomers:
+        rank = ("admin", "node", "officer", "officer")[kind % 4]
+        speaker = NAMES[who % 4] if who % 3 else SPEAKERS[who % len(SPEAKERS)]
+        script.certify(speaker, f"new {one % 48}", rank, speaker if three % 8 else NAMES[two % 4])
+        if two % 8 == 0:
+            script.certify(f"new {three % 48}", f"new {two}", "officer", NAMES[one % 4])
+        if three % 16 == 0:
+            script.revoke(NAMES[two % 4], f"new {one % 48}", None)
+    acts = [ActEntry(known, who, seq, refs, body) for who, seq, known, refs, body in script.acts]
+    if rng.random() < 0.5:
+        rng.shuffle(acts)
+    at = rng.randint(0, len(acts))
+    found = evaluate(charter, acts[:at])
+    while at < len(acts):
+        end = min(len(acts), at + rng.randint(1, 4))
+        found = evaluate_more(charter, found, acts[:at], acts[at:end], {}, lambda _: False)
+        at = end
+    whole = evaluate(charter, acts)
+    assert found == whole
+    assert found.named == whole.named
 
 
 # -- SPEC.md 4.4.5, row by row ------------------------------------------------------------------------
