@@ -169,7 +169,7 @@ def evaluate_more(
 
     Most acts certify a key of which nobody has said anything yet, and such a one gives that key its standing and
     changes nothing else: no other act names the key or is by it, no cutoff can mean it but that of its whole agency,
-    and the council does not read it. Then the cost is O(keys) at a dictionary's speed: a hundredth of reading all acts.
+    and the council does not read it. Then the cost is O(keys) at a dictionary's speed: a hundredth of reading all.
     """
     standings, named = dict(before.standings), set(before.named)
     for entry in fresh:

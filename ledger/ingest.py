@@ -25,7 +25,7 @@ it made way for an endorsed branch, beside it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
 from keys.signing import PublicKey
@@ -84,6 +84,7 @@ class Outcome:
     refused: RemoteError | None = None
 
 
+_IDS_MAX: Final = 32_768  # held at once
 Item: TypeAlias = "bytes | tuple[Run, ...] | Fork"
 
 
@@ -130,6 +131,7 @@ class Admission:
         self._arrival = U64.unpack(arrival)[0] if arrival else 0
         last = txn.last("numbers")
         self._numbers = U32.unpack(last[0])[0] + 1 if last else 0
+        self._ids: dict[bytes, bytes] = {}  # of what was written -> its place: they are written together
 
     def admit(self, item: Item) -> Outcome:
         """Check and write one item; a refused one writes nothing. Cost: about 10 us an entry, 55 us a run."""
@@ -148,6 +150,7 @@ class Admission:
     def finish(self) -> dict[PublicKey, Head]:
         """Write the counters; call it once, last. Gives the heads of the logs that changed, as peers are told them."""
         self._txn.put("meta", b"arrival", U64.pack(self._arrival))
+        self._put_ids()
         return {key: self._measure.head(log, self.authority) for key, log in self.logs.items()}
 
     # -- checks: nothing is written ---------------------------------------------------------------
@@ -197,10 +200,13 @@ class Admission:
 
     def _keeps_beyond(self, log: LogState, run: Run) -> bool:
         """Whether entries beyond what counts are kept: a branch that may be the endorsed one, and a root key's."""
+        void = self.authority.speaks(log.key) and not self.authority.may_write(log.key)
+        branch = self._may_be_branch(log, run)
+        if not void and not branch:
+            return False
         if run.seq <= log.held and run.prev == self._measure.held_id(log, run.seq - 1):
-            wanted = self.authority.speaks(log.key) and not self.authority.may_write(log.key)
-            return wanted or self._may_be_branch(log, run)
-        return self._may_be_branch(log, run) and self._txn.get("branches", run.prev or b"\x00") is not None
+            return True
+        return branch and self._txn.get("branches", run.prev or b"\x00") is not None
 
     def _may_be_branch(self, log: LogState, run: Run) -> bool:
         beyond = log.forked_at is not None and run.end > log.forked_at
@@ -429,7 +435,9 @@ class Admission:
         places = [PLACE.pack(number, new.first + offset) for offset in range(len(new.rows))]
         pairs = zip(places, [fact.id + row for fact, row in zip(new.facts, new.rows, strict=True)], strict=True)
         txn.put_many("rows", pairs)
-        txn.put_many("ids", sorted(zip([fact.id for fact in new.facts], places, strict=True)))
+        self._ids.update(zip([fact.id for fact in new.facts], places, strict=True))
+        if len(self._ids) >= _IDS_MAX:
+            self._put_ids()
         kinds = [(p, f.kind) for p, f in zip(places, new.facts, strict=True) if f.kind in INDEXED_KINDS]
         for place, kind in kinds:
             txn.put("kinds", kind_key(kind, place), b"")
@@ -442,8 +450,13 @@ class Admission:
         for offset, (fact, row) in enumerate(zip(new.facts, new.rows, strict=True)):
             place = PLACE.pack(new.log.number, new.first + offset)
             self._txn.put("branches", fact.id, pack([place, prev or b"", row]))
-            self._txn.put("ids", fact.id, place)
+            self._ids[fact.id] = place
             prev = fact.id
+
+    def _put_ids(self) -> None:
+        ids = sorted(self._ids)
+        self._txn.put_many("ids", zip(ids, map(self._ids.__getitem__, ids), strict=True))
+        self._ids = {}
 
     def _restored(self, log: LogState) -> bool:
         """Put the branch that the cutoff endorses in its place, where it is kept whole beside the log; True: it was."""

@@ -6,8 +6,9 @@ extension types are refused: a fraction is decimal text, exactly as it was writt
 it differently. `decode` re-encodes what it read and compares, so `encode(decode(raw)) == raw` always holds.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Final, TypeAlias, cast
 
 import msgpack
@@ -121,19 +122,19 @@ _TOGETHER_MAX: Final = 1024  # rows decoded in one call
 _ARRAY_16: Final = b"\xdc"
 
 
-def unpack_rows(rows: Sequence[bytes]) -> Iterator[list[object]]:
+def unpack_rows(rows: Sequence[bytes]) -> Iterable[list[object]]:
     """The arrays in `rows`, as by `unpack_row` of each, in turn.
 
     Many are decoded in one C call. Rows whose bounds are not those of the values in them may so be read as others
     than by themselves; the caller, who compares each with what it was read from, refuses all such.
     """
-    for start in range(0, len(rows), _TOGETHER_MAX):
-        some = rows[start : start + _TOGETHER_MAX]
-        together: list[object] = []
-        if len(some) > 1:
-            with suppress(FormatError):  # one of them is damaged: which one, is found below
-                together = unpack_row(_ARRAY_16 + len(some).to_bytes(2, "big") + b"".join(some))
-        if len(together) == len(some) and all(type(row) is list for row in together):
-            yield from cast("list[list[object]]", together)
-        else:
-            yield from map(unpack_row, some)
+    if len(rows) > _TOGETHER_MAX:
+        parts = [rows[start : start + _TOGETHER_MAX] for start in range(0, len(rows), _TOGETHER_MAX)]
+        return chain.from_iterable(map(unpack_rows, parts))
+    together: list[object] = []
+    if len(rows) > 1:
+        with suppress(FormatError):  # one of them is damaged: which one, is found below
+            together = unpack_row(_ARRAY_16 + len(rows).to_bytes(2, "big") + b"".join(rows))
+    if len(together) == len(rows) and set(map(type, together)) == {list}:
+        return cast("list[list[object]]", together)
+    return map(unpack_row, rows)
