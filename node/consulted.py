@@ -18,15 +18,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from keys.errors import LocalError
 from keys.files import replace_file
 from keys.signing import PublicKey
 from ledger.layout import PLACE, kind_key
-from ledger.store import Ledger
 from protocol.body import Consultation
 from protocol.entry import EntryId
+
+if TYPE_CHECKING:
+    from ledger.store import Ledger
 
 KIND: Final = "consultation"
 BYTES_MAX: Final = 4 * 1024 * 1024  # about 10,000 readings of one record: what a node may owe its log
@@ -60,7 +62,7 @@ def account_name(uid: int) -> str:
 class Journal:
     """The journal in one home. Several processes may add to it; the daemon alone takes from it."""
 
-    def __init__(self, path: Path, ledger: Ledger, me: PublicKey | None) -> None:
+    def __init__(self, path: Path, ledger: "Ledger", me: PublicKey | None) -> None:
         self._path = path
         self._ledger = ledger
         self._me = me

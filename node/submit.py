@@ -7,20 +7,20 @@ still holds the rows, and they are submitted again before anything else is signe
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from keys.errors import AdmissionError, FormatError, LocalError
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
-from ledger.ingest import Outcome
-from ledger.store import CommitResult, Ledger
 from protocol.body import with_acts
-from protocol.bundle import read_bundle
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
 from protocol.frame import Draft, Run, sign_run
 from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX, REFS_MAX
-from protocol.message import Frame
+
+if TYPE_CHECKING:  # the client signs, and admits nothing
+    from ledger.ingest import Outcome
+    from ledger.store import CommitResult, Ledger
 
 BATCH_MAX = 500  # entries signed and submitted together
 _REQUEST_BYTES_MAX = 2 * FRAME_BYTES_MAX
@@ -77,7 +77,7 @@ def pending_runs(mark: Mark) -> list[Run]:
     return found
 
 
-def submit_answer(outcome: Outcome) -> dict[str, Value]:
+def submit_answer(outcome: "Outcome") -> dict[str, Value]:
     """What to tell the writer: how many entries are durable. Raises what they were refused for."""
     if outcome.refused is not None:
         raise outcome.refused
@@ -97,11 +97,14 @@ def submit_answer(outcome: Outcome) -> dict[str, Value]:
     return {"admitted": sum(stretch.count for stretch in outcome.new), "duplicates": outcome.duplicates}
 
 
-def commit_bundle(ledger: Ledger, path: str) -> CommitResult:
+def commit_bundle(ledger: "Ledger", path: str) -> "CommitResult":
     """Admit the bundle in a file wholly or not at all; the caller applies the result.
 
     Raises LocalError when the file cannot be read, and RemoteError or StorageError with nothing changed.
     """
+    from protocol.bundle import read_bundle  # not above: the client signs, and reads no bundles
+    from protocol.message import Frame
+
     try:
         with Path(path).open("rb") as file:
             ledger.storage.reserve(_STORE_PER_BUNDLE * Path(path).stat().st_size)
@@ -111,7 +114,7 @@ def commit_bundle(ledger: Ledger, path: str) -> CommitResult:
         raise LocalError(f"the bundle {path} cannot be read: {error.strerror}") from None
 
 
-def import_answer(outcome: Outcome) -> dict[str, Value]:
+def import_answer(outcome: "Outcome") -> dict[str, Value]:
     """What a bundle brought."""
     reasons = sorted(aside.reason for aside in outcome.set_aside)
     return {

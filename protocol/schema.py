@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib import resources
-from typing import Any, Final
-
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import ValidationError
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
+from typing import TYPE_CHECKING, Any, Final
 
 from keys.errors import UsageError
+
+if TYPE_CHECKING:  # what checks is imported when something is written: it takes longer than a search
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+    from referencing import Registry
 
 _NOT_TYPES: Final = frozenset({"common", "steps"})
 _PROBLEMS_MAX: Final = 20
@@ -49,10 +49,6 @@ def _is_time(value: object) -> bool:
         return datetime.fromisoformat(value).tzinfo is not None and value[10:11] == "T"
     except ValueError:
         return False
-
-
-_FORMATS: Final = FormatChecker(formats=())
-_FORMATS.checks("date-time")(_is_time)
 
 
 @cache
@@ -90,16 +86,23 @@ def resolve(schema: Schema) -> Schema:
 
 
 @cache
-def _registry() -> Registry[Any]:
+def _registry() -> "Registry[Any]":
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
     pairs = [(file["$id"], DRAFT202012.create_resource(file)) for file in _files().values()]
     return Registry[Any]().with_resources(pairs)
 
 
 @cache
-def _validator(type_name: str, step: str) -> Draft202012Validator:
+def _validator(type_name: str, step: str) -> "Draft202012Validator":
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    formats = FormatChecker(formats=())
+    formats.checks("date-time")(_is_time)
     schema = step_schemas(type_name)[step] if step else type_schema(type_name)
     plain = {word: value for word, value in schema.items() if word not in ("steps", "examples", "$id")}
-    return Draft202012Validator(plain, registry=_registry(), format_checker=_FORMATS)
+    return Draft202012Validator(plain, registry=_registry(), format_checker=formats)
 
 
 def record_problems(type_name: str, fields: Mapping[str, Any]) -> list[Problem]:
@@ -116,7 +119,7 @@ def step_problems(type_name: str, step: str, fields: Mapping[str, Any]) -> list[
     return _problems(_validator(type_name, step), fields, f"{type_name} {step}")
 
 
-def _problems(validator: Draft202012Validator, fields: Mapping[str, Any], what: str) -> list[Problem]:
+def _problems(validator: "Draft202012Validator", fields: Mapping[str, Any], what: str) -> list[Problem]:
     found: dict[str, Problem] = {}
     for error in validator.iter_errors(fields):
         for problem in _told(error, what):
@@ -126,7 +129,7 @@ def _problems(validator: Draft202012Validator, fields: Mapping[str, Any], what: 
     return sorted(found.values(), key=lambda problem: problem.field)[:_PROBLEMS_MAX]
 
 
-def _told(error: ValidationError, what: str) -> Iterator[Problem]:
+def _told(error: "ValidationError", what: str) -> Iterator[Problem]:
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
     value = json.dumps(error.instance, ensure_ascii=False, default=str)[:_VALUE_CHARS_MAX]
     schema = error.schema if isinstance(error.schema, Mapping) else {}

@@ -8,9 +8,8 @@ from keys.errors import LocalError
 from keys.files import replace_file
 from node.client import open_node
 from node.clock import wall_ms
-from node.commands.common import home_of
+from node.commands.common import digits, home_of
 from node.commands.reading import answer_map, answer_rows
-from node.commands.writing import digits
 from node.render import note, print_json, say, span, table, when
 from node.words import _, noted
 from protocol.codec import Value

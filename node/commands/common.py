@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +15,12 @@ from keys.files import create_file, replace_file
 from keys.keyfile import KeyOwner, load_key_file
 from keys.signing import SigningKey
 from node.home import Home, open_home, read_bounded
+from node.words import _
 from protocol.card import Card, decode_card_file
 from protocol.limits import CARD_BYTES_MAX
 
 _PASSPHRASE_BYTES_MAX: Final = 1024
+_ID: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
 def home_path(args: argparse.Namespace) -> Path:
@@ -139,3 +142,11 @@ def card_path(key_path: Path) -> Path:
     if key_path.suffix == ".key":
         return key_path.with_suffix(".card")
     return key_path.with_name(key_path.name + ".card")
+
+
+def digits(prefix: str) -> str:
+    """The first digits of an id, as a person may have copied them. Raises UsageError."""
+    found = prefix.strip().lower()
+    if _ID.fullmatch(found) is None:
+        raise UsageError(_("{id} is no id: an id is up to 64 of 0-9 and a-f").format(id=repr(prefix)))
+    return found

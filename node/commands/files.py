@@ -9,10 +9,10 @@ from typing import Any
 
 from keys.errors import LocalError, UsageError
 from node.client import Node, open_node
-from node.commands.common import home_of
+from node.commands.common import digits, home_of
 from node.commands.purpose import read_one
 from node.commands.reading import answer_map, answer_rows, tell_missing, tell_nothing
-from node.commands.writing import digits, target_of, write_step
+from node.commands.writing import target_of, write_step
 from node.files import FileStore
 from node.render import note, print_json, say
 from node.words import _

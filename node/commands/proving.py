@@ -13,11 +13,10 @@ from ledger.proof_view import proof_view
 from ledger.search import HISTORY_MAX
 from ledger.store import Ledger
 from ledger.verify import PROVEN, REFUSED, Verdict, verify_file, verify_proof
-from node.commands.common import home_of, read_file
+from node.commands.common import digits, home_of, read_file
 from node.commands.exporting import open_reader
 from node.commands.purpose import consult
 from node.commands.tables import check_target_free
-from node.commands.writing import digits
 from node.direct import up_to_date
 from node.proof_page import attested_by, chain_lines, render_proof, shortfall, step_text, who
 from node.render import lines_of, note, print_json, red, say, when

@@ -8,9 +8,8 @@ from typing import Any, Final, cast
 from keys.errors import FormatError, LocalError, UsageError
 from keys.files import replace_file
 from node.client import Node, open_node
-from node.commands.common import home_of
+from node.commands.common import digits, home_of
 from node.commands.purpose import purpose, read_one, tell_masked
-from node.commands.writing import digits, take
 from node.files import FileStore
 from node.home import Home
 from node.render import (
@@ -105,6 +104,8 @@ def conflicts(args: argparse.Namespace) -> int:
     if args.take:
         if args.id is None:
             raise UsageError(_("which record? give the first digits of its id"))
+        from node.commands.writing import take  # not above: what only reads needs nothing that signs
+
         return take(args)
     with open_node(home_of(args)) as node:
         rows = answer_rows(node.ask("conflicts", **purpose(args)))

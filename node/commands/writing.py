@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from keys.errors import FormatError, LocalError, UsageError
 from keys.keyfile import KeyOwner, read_owner
 from ledger.document import FIELD, LINK, RETRACTED, TAG
 from node.client import Node, open_node, write
 from node.clock import wall_ms
-from node.commands.common import home_of, misuse, unlock
+from node.commands.common import digits, home_of, misuse, unlock
 from node.commands.fields import amended_fields, edited_fields, given_fields
 from node.commands.purpose import consult
 from node.filling import derive, fill_record, fill_step, fit
@@ -26,8 +26,6 @@ from protocol.entry import EntryId
 from protocol.frame import Draft
 from protocol.limits import REFS_MAX
 from protocol.schema import Problem, record_problems, resolve, step_problems, type_names, type_schema
-
-_ID: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +140,6 @@ def find_target(node: Node, prefix: str) -> Target:
         cast("dict[str, list[list[Value]]]", found["conflicting"]),
         cast("dict[str, dict[str, Value]]", found["proposals"]),
     )  # fmt: skip
-
-
-def digits(prefix: str) -> str:
-    """The first digits of an id, as a person may have copied them. Raises UsageError."""
-    found = prefix.strip().lower()
-    if _ID.fullmatch(found) is None:
-        raise UsageError(_("{id} is no id: an id is up to 64 of 0-9 and a-f").format(id=repr(prefix)))
-    return found
 
 
 # -- commands -----------------------------------------------------------------------------------------
