@@ -300,7 +300,8 @@ def _node(commands: Commands) -> None:
 
 def _past(commands: Commands) -> None:
     past = command(
-        commands, "as-of", "as_of:as_of", _("what a node held at a checkpoint of its: find, show, history, stats, log"),
+        commands, "as-of", "as_of:as_of",
+        _("what a node held when it signed a checkpoint: find, show, history, stats, log"),
         "hamkor as-of imt-4 2026-03-14T22:40 find geroin",
     )  # fmt: skip
     past.add_argument("node", metavar="NODE_OR_UNIT", help=_("whose checkpoints; a key's first digits will do"))
