@@ -131,8 +131,8 @@ class Audit:
         for log in self.logs.logs.values():
             log.chained = log.read_whole = log.size
         note_branches(self.logs, source, self._wanted() if any(log.asides for log in self.logs.logs.values()) else {})
-        judgement = self._judge(source)
         named = ever_named(self._charter, self.logs.all_acts())
+        judgement = self._judge(source, named)
         limits = {key: self._limit(key, judgement, named) for key in self.logs.logs}
 
         def limit(key: PublicKey) -> int | None:
@@ -152,8 +152,11 @@ class Audit:
         """Whether what was audited before is still the same."""
         return self._as_before
 
-    def _judge(self, source: Source) -> Judgement:
-        """Say what counts of each log, reading those again that are cut."""
+    def _judge(self, source: Source, named: set[PublicKey]) -> Judgement:
+        """Say what counts of each log, reading those again that are cut.
+
+        Acts of an author who was never named are not read, not even for a consent in them: no node ever took them in.
+        """
         logs = self.logs.logs
         forks = {key: log.forked_at for key, log in logs.items() if log.forked_at is not None}
 
@@ -164,7 +167,8 @@ class Audit:
                 chains[cutoff] = held_chain(self.logs, source, cutoff)
             return chains[cutoff]
 
-        judgement = judge_held(self._charter, self.logs.acts, forks, chain)
+        acts = [act for act in self.logs.acts if act.key in named]
+        judgement = judge_held(self._charter, acts, {key: seq for key, seq in forks.items() if key in named}, chain)
         recounts: dict[PublicKey, Recount] = {}
         for key, log in logs.items():
             most = _most(log, judgement)

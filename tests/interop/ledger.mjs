@@ -225,6 +225,7 @@ class Audit {
   acts(endorsed) {
     const found = [];
     for (const [name, log] of this.logs) {
+      if (this.named && !this.named.has(name)) continue; // no node ever took them in
       const chain = endorsed.get(name) ?? log.held;
       const end = endorsed.has(name) ? chain.length : log.forkedAt;
       for (const entry of chain) {
@@ -289,10 +290,11 @@ class Audit {
       log.whole = whole;
       this.judgeAside(log);
     }
-    const found = this.judge();
     const everything = this.acts(new Map([...this.logs].map(([name, log]) => [name, everyVersion(log)])));
+    this.named = everNamed(this.charter, everything);
+    const { named } = this;
+    const found = this.judge();
     found.council = councilKeys(this.charter, this.acts(found.endorsed));
-    const named = everNamed(this.charter, everything);
     const leaves = [];
     const counting = new Map();
     for (const [name, log] of [...this.logs].sort(([a], [b]) => (a < b ? -1 : 1))) {
