@@ -9,9 +9,9 @@ nothing is looked up in an index: what a sentence says of all acts is a loop ove
     ever_named   whom a certificate or the council named at any time, whatever became of it
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from keys.errors import FormatError
 from keys.signing import PublicKey, verify
@@ -133,47 +133,51 @@ def judge(charter: Charter, acts: Iterable[HeldAct]) -> Judgement:
     )  # fmt: skip
 
 
-def judge_held(
-    charter: Charter, acts: Sequence[HeldAct], forks: Mapping[PublicKey, int], holds: Callable[[Cutoff], bool]
-) -> Judgement:
-    """Judge acts of one chain a log, leaving out those at or above a fork that no cutoff endorses (SPEC.md 4.4.4).
+_Branches: TypeAlias = Mapping[PublicKey, frozenset[HeldAct]]  # forked logs that are read further, the acts there
 
-    forks: key -> lowest proved seq. holds: whether the chain has the cutoff's entry at its place.
+
+def judge_held(
+    charter: Charter,
+    acts: Collection[HeldAct],
+    forks: Mapping[PublicKey, int],
+    chain: Callable[[Cutoff], Collection[HeldAct] | None],
+) -> Judgement:
+    """Judge the acts of logs that may fork, leaving out those at or above a fork that no cutoff endorses.
+
+    forks: key -> lowest proved seq. chain: the acts of the branch that has the cutoff's entry, up to it; None where
+    that branch is not held. Source: SPEC.md 4.4.4.
 
     An endorsed branch may hold acts that say something of other branches, so acts are judged until they endorse what
     was read: of each branch what lies up to its cutoff. If that goes in a circle, what is not endorsed all around it is
     not read.
     """
-    readings: list[dict[PublicKey, int]] = [{}]  # the forked logs that are read further, and up to which seq
+    below = [act for act in acts if act.seq < forks.get(act.key, act.seq + 1)]
 
-    def read(further: Mapping[PublicKey, int]) -> Judgement:
-        return judge(
-            charter,
-            (
-                act for act in acts
-                if act.seq < forks.get(act.key, act.seq + 1) or act.seq <= further.get(act.key, -1)
-            ),
-        )  # fmt: skip
-
-    while True:
-        judgement = read(readings[-1])
-        endorsed: dict[PublicKey, int] = {}
+    def read(branches: _Branches) -> tuple[Judgement, _Branches]:
+        """What the acts come to if these branches are read, and the branches that are endorsed by that."""
+        beyond = [act for key, held in branches.items() for act in held if act.seq >= forks[key]]
+        judgement = judge(charter, [*below, *beyond])
+        endorsed: dict[PublicKey, frozenset[HeldAct]] = {}
         for key, seq in forks.items():
             cutoff = judgement.cutoffs.get(key)
-            if cutoff is not None and _endorses(cutoff, seq, holds):
-                endorsed[key] = cutoff.seq
+            if cutoff is not None and cutoff.id is not None and cutoff.seq >= seq:
+                held = chain(cutoff)
+                if held is not None:
+                    endorsed[key] = frozenset(held)
+        return replace(judgement, endorsed=frozenset(endorsed)), endorsed
+
+    readings: list[_Branches] = [{}]
+    while True:
+        judgement, endorsed = read(readings[-1])
         if endorsed == readings[-1]:
-            return replace(judgement, endorsed=frozenset(endorsed))
+            return judgement
         if endorsed in readings:
             circle = readings[readings.index(endorsed) :]
-            common = {key: min(one[key] for one in circle) for key in endorsed if all(key in one for one in circle)}
-            return replace(read(common), endorsed=frozenset(common))
+            common = {key: frozenset.intersection(*(one[key] for one in circle))
+                      for key in endorsed if all(key in one for one in circle)}  # fmt: skip
+            judgement, again = read(common)
+            return replace(judgement, endorsed=frozenset(common.keys() & again.keys()))
         readings.append(endorsed)
-
-
-def _endorses(cutoff: Cutoff, forked_at: int, holds: Callable[[Cutoff], bool]) -> bool:
-    """Whether a cutoff endorses the branch that is held of a log with a fork."""
-    return cutoff.id is not None and cutoff.seq >= forked_at and holds(cutoff)
 
 
 def ever_named(charter: Charter, acts: Iterable[HeldAct]) -> set[PublicKey]:

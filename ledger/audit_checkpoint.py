@@ -1,6 +1,6 @@
 """The audit of checkpoints and alarms: is what a node attests what is held here? Used by `ledger/audit.py`.
 
-    bodies = Bodies(); bodies.take(key, seq, body)     # a first look at the source
+    bodies = Bodies(); bodies.take(key, body)     # a first look at the source
     bodies.wanted()                                    # log -> the sizes at which its root is needed
     ...                                                # the logs are read, and their roots noted (`Log.roots`)
     Checkpoints(...).all(bodies)                       # the states of every node, in order, compared with that
@@ -21,7 +21,7 @@ for each head in them. Cost: O(logs) hashes a checkpoint.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -29,11 +29,12 @@ from typing import Final
 from keys.errors import FormatError
 from keys.signing import PublicKey
 from ledger.audit_authority import Judgement
+from ledger.audit_branch import Attestation
 from ledger.audit_finding import Findings, short
-from ledger.audit_log import Attestation, Log
+from ledger.audit_log import Log
 from ledger.layout import U64
 from protocol.body import parse_alarm
-from protocol.checkpoint import Chain, Whole
+from protocol.checkpoint import Attested, Chain, Whole, parse_checkpoint
 from protocol.entry import EntryId
 from protocol.merkle import tree_root
 
@@ -42,18 +43,18 @@ BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
 
 @dataclass(slots=True)
 class Bodies:
-    """The bodies of checkpoint entries, by node and seq, as far as they fit; the first version of each."""
+    """The bodies of checkpoint entries, by node and SHA-256, as far as they fit."""
 
     later: set[PublicKey] = field(default_factory=set)  # nodes whose bodies did not fit
     done: set[PublicKey] = field(default_factory=set)  # nodes that were dealt with in an earlier round
-    held: dict[PublicKey, dict[int, bytes]] = field(default_factory=dict)
+    held: dict[PublicKey, dict[bytes, bytes]] = field(default_factory=dict)
     _size: int = 0
 
-    def take(self, key: PublicKey, seq: int, body: bytes) -> None:
+    def take(self, key: PublicKey, body: bytes) -> None:
         """Keep a body."""
         if key in self.done or key in self.later:
             return
-        self.held.setdefault(key, {}).setdefault(seq, body)
+        self.held.setdefault(key, {})[sha256(body).digest()] = body
         self._size += len(body)
         if self._size > BODIES_BYTES_MAX and len(self.held) > 1:
             self._size -= sum(map(len, self.held.pop(key).values()))
@@ -64,11 +65,11 @@ class Bodies:
         return Bodies(done=self.done | set(self.held))
 
     def wanted(self) -> dict[PublicKey, set[int]]:
-        """Of each log the sizes that a state has."""
+        """Of each log the sizes that a state may have, whichever branch its node's checkpoints lie on."""
         found: dict[PublicKey, set[int]] = {}
-        for by_seq in self.held.values():
-            for _, whole, _, _ in read_chain((seq, by_seq[seq]) for seq in sorted(by_seq)):
-                for head in () if whole is None else whole.heads:
+        for bodies in self.held.values():
+            for body in bodies.values():
+                for head in _heads(body):
                     if head.size:
                         found.setdefault(head.key, set()).add(head.size)
         return found
@@ -120,14 +121,14 @@ class State:
     def set(self, key: PublicKey, size: int, known: EntryId) -> None:
         """Say what is attested of one log of which nothing was said."""
         log = self._logs.get(key)
-        here = None if log is None else log.roots.get(size)
-        if here is None:
-            self.missing[key] = size
-        elif here[0] != known:
+        here = None if log is None else log.root_at(size, known)
+        if here is not None:
+            self._leaves[key] = sha256(b"\x00" + key + U64.pack(size) + here).digest()
+            insort(self._order, key)
+        elif log is not None and size in log.roots:
             self.parts[key] = size, known
         else:
-            self._leaves[key] = sha256(b"\x00" + key + U64.pack(size) + here[1]).digest()
-            insort(self._order, key)
+            self.missing[key] = size
 
     def root(self) -> bytes | None:
         """The ledger root of the state; None where not all of it is held here."""
@@ -175,12 +176,12 @@ class Checkpoints:
                 continue
             self._node(log, bodies.held.get(key, {}))
 
-    def _node(self, log: Log, bodies: Mapping[int, bytes]) -> None:
+    def _node(self, log: Log, bodies: Mapping[bytes, bytes]) -> None:
         counted = [item for item in log.checkpoints if item.seq < log.size]
         state = State(self._logs)
         missing: dict[PublicKey, tuple[int, Attestation]] = {}
         parts: dict[PublicKey, tuple[int, EntryId, Attestation]] = {}
-        chain = read_chain((item.seq, _right(bodies.get(item.seq), item.body_hash)) for item in counted)
+        chain = read_chain((item.seq, bodies.get(item.body_hash)) for item in counted)
         for item, (seq, whole, wrong, read) in zip(counted, chain, strict=True):
             if wrong:
                 expected = "entries that make a checkpoint (SPEC.md 7.1)"
@@ -284,6 +285,8 @@ def _alarmed(alarm: tuple[PublicKey, int, EntryId, bytes]) -> EntryId | None:
         return None
 
 
-def _right(body: bytes | None, body_hash: bytes) -> bytes | None:
-    """A body, if it is the one that the entry has."""
-    return body if body is not None and sha256(body).digest() == body_hash else None
+def _heads(body: bytes) -> Sequence[Attested]:
+    try:
+        return parse_checkpoint(body).heads
+    except FormatError:
+        return ()

@@ -3,7 +3,11 @@
 Stretches in which all is well are taken whole, as `ledger/audit_stretch.py` checked them. Others are read here row by
 row, and what is wrong is named: the checks 4 to 11 of `ledger/audit.py`.
 
-Memory: about 1 KB a log and an act, 200 bytes a checkpoint, and a root for each size of a log that one attests.
+Entries on other branches than the one that is taken as the log are set aside; `ledger/audit_branch.py` says what
+comes of them.
+
+Memory: about 1 KB a log and an act, 200 bytes a checkpoint, a root for each size of a log that one attests, and 500
+bytes an entry set aside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +17,7 @@ from typing import Final
 from keys.errors import FormatError
 from keys.signing import PublicKey, Signature, verify
 from ledger.audit_authority import HeldAct
+from ledger.audit_branch import Aside, Attestation, Said
 from ledger.audit_finding import Findings, short
 from ledger.audit_index import Recomputed
 from ledger.audit_stretch import Checked, Special, Stretch, note_is_right
@@ -25,7 +30,7 @@ from protocol.merkle import append, root
 from protocol.message import Fork
 
 UNPROVED_MAX: Final = 100  # entries of one log that wait for a later signature to prove them; more are counted
-REPEATS_MAX: Final = 10_000  # entries of a bundle that come twice and are held for comparison
+ASIDE_MAX: Final = 100_000  # entries of a bundle that come again, or on another branch; they are held: 50 MB
 
 
 @dataclass(slots=True)
@@ -35,16 +40,6 @@ class _Unproved:
     seq: int
     id: EntryId
     act: HeldAct | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attestation:
-    """A checkpoint entry that was read, without its body."""
-
-    seq: int
-    id: EntryId
-    body_hash: bytes
-    note: bool | None  # whether its note holds; None: not looked at, or there is none
 
 
 @dataclass(slots=True)
@@ -66,20 +61,39 @@ class Log:
     size: int = 0
     head: EntryId | None = None
     peaks: list[bytes] = field(default_factory=list)
-    aside: int = 0  # entries on other branches, kept beside it
+    asides: dict[EntryId, Aside] = field(default_factory=dict)  # entries on other branches, or that came twice
+    partings: dict[int, list[bytes]] = field(default_factory=dict)  # where branches leave it -> the peaks below
+    linked: set[EntryId] = field(default_factory=set)  # the entries aside that are whole with it, from seq 0 on
+    branch: list[Aside] = field(default_factory=list)  # the endorsed branch, up to the cutoff, where it is not its own
+    runs: int = 0  # that were read of a bundle
+    held_runs: set[int] = field(default_factory=set)  # which of them were set aside
     own: int = 0  # where the last entry whose own signature holds ends, of those that are whole
     own_id: EntryId | None = None  # of entry own - 1
     chained: int = 0  # entries that are whole, and may be more than count
+    read_whole: int = 0  # the same, of the branch that was read first
     unproved: list[_Unproved] = field(default_factory=list)
     unproved_count: int = 0
     wanted: list[int] = field(default_factory=list)  # sizes at which the root is asked for, the smallest last
     roots: dict[int, tuple[EntryId, bytes]] = field(default_factory=dict)  # size -> last id, log root
+    branch_roots: dict[EntryId, bytes] = field(default_factory=dict)  # the same of other branches: last id -> log root
     checkpoints: list[Attestation] = field(default_factory=list)
     alarms: list[tuple[int, EntryId, bytes]] = field(default_factory=list)  # seq, id, body
 
     def recomputed(self) -> Recomputed:
         """What the store's tables should say of it."""
         return Recomputed(self.key, self.size, self.head, self.time_ms, tuple(self.peaks), self.held, self.forked_at)
+
+    def root_at(self, size: int, known: EntryId) -> bytes | None:
+        """The log root at a size that is asked for, of the branch that has this entry last; None: it is not here."""
+        here = self.roots.get(size)
+        return here[1] if here is not None and here[0] == known else self.branch_roots.get(known)
+
+    def id_on_branch(self, seq: int) -> tuple[bool, EntryId | None]:
+        """Whether the endorsed branch, not the log as it was read, says what stands at `seq`; and what that is."""
+        if not self.branch or seq < self.branch[0].seq:
+            return False, None
+        at = seq - self.branch[0].seq
+        return True, self.branch[at].id if at < len(self.branch) else None
 
     def grow(self, ids: Sequence[EntryId]) -> None:
         """Add entries to the tree, and note its root where one is asked for."""
@@ -128,22 +142,34 @@ class Logs:
     def __init__(self, network_id: NetworkId, findings: Findings) -> None:
         self.logs: dict[PublicKey, Log] = {}
         self.acts: list[HeldAct] = []
-        self.acts_aside: list[HeldAct] = []
         self.forks: list[tuple[PublicKey, int, tuple[EntryId, EntryId]]] = []
         self.wanted: dict[PublicKey, set[int]] = {}  # the sizes at which roots are asked for, of logs not met yet
-        self.repeats: dict[PublicKey, dict[int, list[Facts]]] = {}
         self.entries = 0
         self.signatures = 0
         self._network_id = network_id
         self._findings = findings
         self._fault = findings.fault
-        self._repeat_count = 0
+        self._aside_count = 0
 
     def log(self, key: PublicKey) -> Log:
         """The log of a key; an empty one where nothing of it was read yet."""
         if key not in self.logs:
             self.logs[key] = Log(key, wanted=sorted(self.wanted.pop(key, ()), reverse=True))
         return self.logs[key]
+
+    def all_acts(self) -> list[HeldAct]:
+        """The acts of all branches."""
+        aside = (one.said for log in self.logs.values() for one in log.asides.values())
+        return [*self.acts, *(said for said in aside if isinstance(said, HeldAct))]
+
+    def ids_on_branches(self, places: set[tuple[PublicKey, int]]) -> dict[tuple[PublicKey, int], EntryId | None]:
+        """What stands at those of the places where an endorsed branch took the log's."""
+        found: dict[tuple[PublicKey, int], EntryId | None] = {}
+        for key, seq in places:
+            on, known = (False, None) if key not in self.logs else self.logs[key].id_on_branch(seq)
+            if on:
+                found[key, seq] = known
+        return found
 
     def _holds(self, key: PublicKey, fact: Facts) -> bool:
         return verify(key, signed_bytes(self._network_id, fact.header), fact.signature)
@@ -169,10 +195,11 @@ class Logs:
                 self._fault("fork", key, seq, ids[0], found, expected, "it proves nothing, and may be slander")
                 return None
         self.signatures += 2
-        self._forked(key, seq, ids)
+        self.forked(key, seq, ids)
         return seq
 
-    def _forked(self, key: PublicKey, seq: int, ids: tuple[EntryId, EntryId]) -> None:
+    def forked(self, key: PublicKey, seq: int, ids: tuple[EntryId, EntryId]) -> None:
+        """Note that a log forks."""
         log = self.log(key)
         log.forked_at = seq if log.forked_at is None else min(seq, log.forked_at)
         self.forks.append((key, seq, ids))
@@ -190,6 +217,7 @@ class Logs:
             or (checked.first_ms < log.time_ms and log.held)
         ):
             return False
+        log.runs += 1
         count = len(checked.ids)
         log.first = stretch.seq if log.first is None else log.first
         log.next, log.id, log.time_ms = stretch.seq + count, checked.ids[-1], checked.last_ms
@@ -207,17 +235,21 @@ class Logs:
                 self.acts.append(act)
         return True
 
-    def run(self, run: Run) -> None:
-        """Check a run of a bundle row by row, and chain it to what was read of its log."""
+    def run(self, run: Run, *, signed: bool = False) -> None:
+        """Check a run of a bundle row by row, and chain it to what was read of its log. signed: all signatures hold."""
         log = self.log(run.key)
+        log.runs += 1
         facts = self._read_run(run, log)
+        if run.seq >= log.next and run.prev in log.asides:  # it goes on on another branch
+            self._hold(run, facts, log, signed=signed)
+            return
         if run.seq > log.next:
             self._gap(log, run.seq)
             log.id, log.known = run.prev, True
         overlap = min(log.next, run.end) - run.seq
         if overlap > 0:
             if len(facts) < overlap or run.end < log.next or facts[overlap - 1].id != log.id:
-                self._hold(run, facts)
+                self._hold(run, facts, log, signed=signed)
                 return
         elif log.known and run.prev != log.id:
             found = f"the run names {short(run.prev)} as the entry before it"
@@ -347,73 +379,63 @@ class Logs:
             self._fault("signature", log.key, first.seq, first.id, found, "a signature by the author", means)
         log.unproved, log.unproved_count = [], 0
 
-    def aside(self, key: PublicKey, seq: int, fact: Facts, after: Iterator[Facts]) -> None:
-        """Take an entry kept beside its log; `after`: those that follow it, read only where they must prove it."""
-        log = self.log(key)
-        log.aside += 1
-        self.entries += 1
-        if self._holds(key, fact):
-            self.signatures += 1
-        else:
-            proved = any(self._holds(key, later) for later in after)
-            found = "its own signature does not verify, " + (
-                "although that of a later entry in the same chain does" if proved else "nor does that of one after it"
-            )
-            means = (
-                "it is authentic, but was signed wrongly"
-                if proved
-                else "nothing proves this entry, which is kept beside its log"
-            )
-            self._fault("signature", key, seq, fact.id, found, "a signature by the author", means)
-        act = _held_act(key, seq, fact)
-        if act is not None:
-            self.acts_aside.append(act)
-
     def settle(self) -> None:
         """End all chains."""
         for key in sorted(self.logs):
             self._give_up(self.logs[key])
 
-    # -- 11: hidden forks -------------------------------------------------------------------------
+    # -- entries set aside ------------------------------------------------------------------------
 
-    def _hold(self, run: Run, facts: list[Facts]) -> None:
-        """Keep entries that came before, in another run, until they can be compared."""
-        held = self.repeats.setdefault(run.key, {})
-        for offset, fact in enumerate(facts):
-            if self._repeat_count == REPEATS_MAX:
-                found = f"more than {REPEATS_MAX} entries of the bundle come twice"
-                means = "from here on they are not compared"
-                self._fault("container", run.key, run.seq + offset, fact.id, found, "each entry once", means)
-            self._repeat_count += 1
-            if self._repeat_count <= REPEATS_MAX:
-                held.setdefault(run.seq + offset, []).append(fact)
+    def _hold(self, run: Run, facts: list[Facts], log: Log, *, signed: bool) -> None:
+        """Set a run aside: entries that came before, or that follow others set aside."""
+        prev = run.prev
+        for seq, fact in enumerate(facts, run.seq):
+            if fact.id not in log.asides and not self._room(run.key, seq, fact):
+                return
+            self.set_aside(log, seq, prev, fact, signed=signed)
+            prev = fact.id
+        log.held_runs.add(log.runs)
 
-    def compare_repeats(self, runs: Iterator[Run]) -> None:
-        """Read the bundle again, and compare each entry that came twice with its other version."""
-        for run in runs:
-            held = self.repeats.get(run.key)
-            if held is None:
-                continue
-            log = self.logs[run.key]
-            prev = run.prev
-            for seq, row in enumerate(run.rows, run.seq):
-                try:
-                    fact = read_row(row, run.key, seq, prev)
-                except FormatError:
-                    break  # reported in the first pass
-                for other in held.pop(seq, ()):
-                    settled = log.forked_at is not None and seq >= log.forked_at  # proved already
-                    if other.id != fact.id and not settled:
-                        self._is_fork(run.key, seq, fact, other)
-                prev = fact.id
+    def _room(self, key: PublicKey, seq: int, fact: Facts) -> bool:
+        self._aside_count += 1
+        if self._aside_count == ASIDE_MAX + 1:
+            found = f"more than {ASIDE_MAX} entries of the bundle come twice, or on other branches"
+            means = "from here on they are not compared"
+            self._fault("container", key, seq, fact.id, found, "each entry once", means)
+        return self._aside_count <= ASIDE_MAX
 
-    def _is_fork(self, key: PublicKey, seq: int, one: Facts, other: Facts) -> None:
-        held = self._holds(key, one)
-        if held and self._holds(key, other):
-            self._forked(key, seq, (min(one.id, other.id), max(one.id, other.id)))
+    def set_aside(self, log: Log, seq: int, prev: EntryId | None, fact: Facts, *, signed: bool = False) -> None:
+        """Keep an entry beside its log. signed: its signature is known to hold."""
+        if fact.id in log.asides:
             return
-        found = "the bundle holds two versions of this entry, and this one is not signed by the author"
-        self._fault("signature", key, seq, (other if held else one).id, found, "one", "it was slipped in")
+        said: Said = _held_act(log.key, seq, fact)
+        if fact.kind == "checkpoint":
+            right = None if fact.body is None else note_is_right(log.key, self._network_id, fact.body)
+            said = Attestation(seq, fact.id, fact.body_hash, right)
+        elif fact.kind == "alarm" and fact.body is not None:
+            said = (seq, fact.id, fact.body)
+        holds = signed or self._holds(log.key, fact)
+        log.asides[fact.id] = Aside(seq, prev, fact.id, holds, said)
+
+    def sort_out(self, runs: Iterator[Run]) -> None:
+        """Read a bundle again: entries set aside that the log itself has are on no other branch."""
+        met: dict[PublicKey, tuple[int, int]] = {}  # how many runs, how many entries
+        for run in runs:
+            log = self.logs.get(run.key)
+            if log is None or not log.asides:
+                continue
+            number, end = met.get(run.key, (0, 0))
+            if number + 1 not in log.held_runs:
+                prev = run.prev
+                for seq, row in enumerate(run.rows, run.seq):
+                    try:
+                        prev = read_row(row, run.key, seq, prev).id
+                    except FormatError:
+                        break  # reported in the first pass
+                    if seq >= end:
+                        log.asides.pop(prev, None)
+                end = max(end, run.end)
+            met[run.key] = number + 1, end
 
 
 def _prev(log: Log, seq: int) -> EntryId | None:

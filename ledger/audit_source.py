@@ -21,9 +21,9 @@ from ledger.storage import Reader
 from protocol.bundle import read_bundle
 from protocol.charter import Charter, decode_charter_file, verify_charter
 from protocol.codec import decode, unpack_row
-from protocol.entry import EntryId, Facts, read_row
+from protocol.entry import EntryId, read_row
 from protocol.frame import Run, decode_frame
-from protocol.limits import ANCHOR, MESSAGE_BYTES_MAX
+from protocol.limits import MESSAGE_BYTES_MAX
 from protocol.message import Fork, Frame, read_fork
 
 _CHECKPOINT_ROW: Final = b"\x96\xaacheckpoint"  # how the row of a checkpoint begins
@@ -35,6 +35,8 @@ _CHECKPOINT_KEYS: Final = b"checkpoint\x00"  # and its key in table kinds
 
 class BundleSource:
     """A bundle, read as often as it takes."""
+
+    _logs: Logs | None = None  # once it was read: tells branches apart
 
     def __init__(self, stream: BinaryIO, charter: Charter) -> None:
         if not stream.seekable():
@@ -69,8 +71,9 @@ class BundleSource:
             assert not isinstance(result, Checked)
             self._frame(number, frame, result, audit)
             audit.told((self._stream.tell() - self._start) / size)
-        if audit.logs.repeats:
-            audit.logs.compare_repeats(self._runs())
+        if any(log.asides for log in audit.logs.logs.values()):
+            audit.logs.sort_out(self._runs())
+        self._logs = audit.logs
 
     def _frame(self, number: int, frame: bytes, result: "list[CheckedRun] | None", audit: Audit) -> None:
         runs: tuple[Run, ...] = ()
@@ -84,7 +87,8 @@ class BundleSource:
         for at, run in enumerate(result or ()):
             if not audit.take(Stretch(run.key, run.seq, run.prev, ()), run.checked):
                 runs = runs or decode_frame(frame)
-                audit.logs.run(runs[at])
+                whole = run.checked is not None and run.checked.signatures == len(runs[at].rows)
+                audit.logs.run(runs[at], signed=whole)
 
     def first_look(self, bodies: Bodies) -> None:
         """See Source."""
@@ -95,9 +99,9 @@ class BundleSource:
     @staticmethod
     def _take_checkpoints(frame: bytes, bodies: Bodies) -> None:
         for run in _runs_with_checkpoints(frame):
-            for seq, row in enumerate(run.rows, run.seq):
+            for row in run.rows:
                 if row.startswith(_CHECKPOINT_ROW) and (body := _body_of(row)) is not None:
-                    bodies.take(run.key, seq, body)
+                    bodies.take(run.key, body)
 
     def finish(self, logs: Logs) -> None:
         """See Source: nothing."""
@@ -110,17 +114,18 @@ class BundleSource:
                 yield from _rows_of(run)
 
     def ids_at(self, places: set[tuple[PublicKey, int]]) -> dict[tuple[PublicKey, int], EntryId]:
-        """See Source. Of several versions the first."""
-        found: dict[tuple[PublicKey, int], EntryId] = {}
+        """See Source."""
+        found = {} if self._logs is None else self._logs.ids_on_branches(places)
+        places = places - set(found)
         seqs: dict[PublicKey, list[int]] = {}
         for key, seq in places:
             seqs.setdefault(key, []).append(seq)
         for run in self._runs() if places else ():
             if any(run.seq <= seq < run.end for seq in seqs.get(run.key, ())):
                 for key, seq, _, known, _ in _rows_of(run):
-                    if (key, seq) in places:
+                    if (key, seq) in places and (self._logs is None or known not in self._logs.log(key).asides):
                         found.setdefault((key, seq), known)
-        return found
+        return {place: known for place, known in found.items() if known is not None}
 
     def marks(self) -> Iterator[tuple[PublicKey, int, EntryId, bytes]]:
         """See Source."""
@@ -187,6 +192,8 @@ def _body_of(row: bytes) -> bytes | None:
 class StoreSource:
     """One view of a store."""
 
+    _logs: Logs | None = None  # once it was read: tells branches apart
+
     def __init__(self, view: Reader, charter: Charter) -> None:
         self._view = view
         self._charter = charter
@@ -224,7 +231,8 @@ class StoreSource:
             found, means = f"table rows holds {raw_place.hex()[:64]}", "it cannot be checked"
             findings.fault("index", key, None, value[:32], found, "a row of a known log", means)
         for known, value in view.scan("branches"):
-            _check_branch(view, index, known, value, audit)
+            _check_branch(index, known, value, audit)
+        self._logs = audit.logs
 
     def _one_by_one(self, stretch: Stretch, number: int, audit: Audit) -> None:
         for seq, value in enumerate(stretch.rows, stretch.seq):
@@ -263,8 +271,8 @@ class StoreSource:
 
     def first_look(self, bodies: Bodies) -> None:
         """See Source. Checkpoints that table kinds leaves out are a fault of that table, and are not compared."""
-        for key, seq, _, body in self.marks():
-            bodies.take(key, seq, body)
+        for key, _, _, body in self.marks():
+            bodies.take(key, body)
 
     def rows(self, keys: Iterable[PublicKey]) -> Iterator[tuple[PublicKey, int, EntryId | None, EntryId, bytes]]:
         """See Source."""
@@ -276,8 +284,11 @@ class StoreSource:
 
     def ids_at(self, places: set[tuple[PublicKey, int]]) -> dict[tuple[PublicKey, int], EntryId]:
         """See Source."""
-        found = {(key, seq): self._index.id_at(key, seq) for key, seq in places}
-        return {place: EntryId(known) for place, known in found.items() if known is not None}
+        found = {} if self._logs is None else self._logs.ids_on_branches(places)
+        for key, seq in places - set(found):
+            known = self._index.id_at(key, seq)
+            found[key, seq] = None if known is None else EntryId(known)
+        return {place: known for place, known in found.items() if known is not None}
 
     def marks(self) -> Iterator[tuple[PublicKey, int, EntryId, bytes]]:
         """See Source."""
@@ -326,7 +337,7 @@ def _check_stored_fork(at: bytes, raw: bytes, audit: Audit) -> None:
         audit.findings.fault("index", at[:32], seq, None, found, expected, means)
 
 
-def _check_branch(view: Reader, index: IndexAudit, known: bytes, value: bytes, audit: Audit) -> None:
+def _check_branch(index: IndexAudit, known: bytes, value: bytes, audit: Audit) -> None:
     """An entry on another branch, kept beside the log: it hashes to its id, and follows an entry that is kept."""
     read = read_branch(value)
     key = None if read is None else index.keys.get(read[0])
@@ -346,18 +357,4 @@ def _check_branch(view: Reader, index: IndexAudit, known: bytes, value: bytes, a
         found, means = f"the row gives id {fact.id.hex()}, beside the log", "it was altered on disk"
         audit.findings.fault("hash", key, seq, known, found, known.hex(), means)
         return
-    audit.logs.aside(key, seq, fact, _children(view, key, seq, fact.id))
-
-
-def _children(view: Reader, key: PublicKey, seq: int, known: EntryId) -> Iterator[Facts]:
-    """The entries that follow one kept beside the log, up to the next anchor. A look through the table for each."""
-    for offset in range(1, ANCHOR):
-        for raw_id, value in view.scan("branches"):
-            read = read_branch(value)
-            if read is not None and read[1] == seq + offset and read[2] == known:
-                fact = read_row(read[3], key, read[1], known)
-                known = EntryId(raw_id)
-                yield fact
-                break
-        else:
-            return
+    audit.logs.set_aside(audit.logs.log(key), seq, None if prev is None else EntryId(prev), fact)

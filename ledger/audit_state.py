@@ -3,13 +3,14 @@
 Used by `ledger/audit.py`, which says what is checked and in which order.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol, TypeAlias
 
 from keys.signing import PublicKey
-from ledger.audit_authority import Judgement, ever_named, judge_held
+from ledger.audit_authority import HeldAct, Judgement, ever_named, judge_held
+from ledger.audit_branch import adopt, held_chain, judge_asides, note_branches
 from ledger.audit_checkpoint import Bodies, Checkpoints, State
 from ledger.audit_finding import Findings, Owners, Report, short
 from ledger.audit_journal import Journal
@@ -92,10 +93,13 @@ class Audit:
     def want(self, bodies: Bodies) -> None:
         """Note the roots of logs that checkpoints attest. Comes before any entry."""
         self._bodies = bodies
-        wanted = bodies.wanted()
+        self.logs.wanted = self._wanted()
+
+    def _wanted(self) -> dict[PublicKey, set[int]]:
+        wanted = self._bodies.wanted()
         for key, (size, _) in () if self._before is None else self._before.state.items():
             wanted.setdefault(key, set()).add(size)
-        self.logs.wanted = wanted
+        return wanted
 
     def spread(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
         """Have tasks checked, wherever there is room; they come back in order."""
@@ -123,8 +127,12 @@ class Audit:
     def conclude(self, source: Source) -> Audited:
         """End the audit, once all entries were read."""
         self.logs.settle()
-        judgement = self._judge(source)
-        named = ever_named(self._charter, [*self.logs.acts, *self.logs.acts_aside])
+        judge_asides(self.logs, source, self.findings)
+        for log in self.logs.logs.values():
+            log.chained = log.read_whole = log.size
+        note_branches(self.logs, source, self._wanted() if any(log.asides for log in self.logs.logs.values()) else {})
+        named = ever_named(self._charter, self.logs.all_acts())
+        judgement = self._judge(source, named)
         limits = {key: self._limit(key, judgement, named) for key in self.logs.logs}
 
         def limit(key: PublicKey) -> int | None:
@@ -144,21 +152,32 @@ class Audit:
         """Whether what was audited before is still the same."""
         return self._as_before
 
-    def _judge(self, source: Source) -> Judgement:
-        """Say what counts of each log, reading those again that are cut."""
+    def _judge(self, source: Source, named: set[PublicKey]) -> Judgement:
+        """Say what counts of each log, reading those again that are cut.
+
+        Acts of an author who was never named are not read, not even for a consent in them: no node ever took them in.
+        """
         logs = self.logs.logs
         forks = {key: log.forked_at for key, log in logs.items() if log.forked_at is not None}
 
-        def holds(cutoff: Cutoff) -> bool:
-            place = cutoff.key, cutoff.seq
-            return source.ids_at({place}).get(place) == cutoff.id
+        chains: dict[Cutoff, Sequence[HeldAct] | None] = {}
 
-        judgement = judge_held(self._charter, self.logs.acts, forks, holds)
+        def chain(cutoff: Cutoff) -> Sequence[HeldAct] | None:
+            if cutoff not in chains:
+                chains[cutoff] = held_chain(self.logs, source, cutoff)
+            return chains[cutoff]
+
+        acts = [act for act in self.logs.acts if act.key in named]
+        judgement = judge_held(self._charter, acts, {key: seq for key, seq in forks.items() if key in named}, chain)
         recounts: dict[PublicKey, Recount] = {}
         for key, log in logs.items():
-            log.chained = log.size
             most = _most(log, judgement)
             limit = log.size if most is None else min(log.size, most)
+            cutoff = judgement.cutoffs.get(key)
+            if key in judgement.endorsed and most and cutoff is not None:
+                if adopt(log, cutoff, most):
+                    continue
+                limit = min(limit, log.branch[0].seq) if log.branch else limit
             if limit == 0:
                 log.size, log.head, log.peaks = 0, None, []
             elif limit < log.size or log.own < log.size:
@@ -197,7 +216,9 @@ class Audit:
         while bodies.later:
             bodies = bodies.next_round()
             source.first_look(bodies)
-            self._note_roots(bodies.wanted(), source)
+            wanted = bodies.wanted()
+            self._note_roots(wanted, source)
+            note_branches(self.logs, source, wanted)
             checkpoints.all(bodies)
         checkpoints.alarms()
 
@@ -206,7 +227,7 @@ class Audit:
         again = {key: Log(key, wanted=sorted(sizes, reverse=True)) for key, sizes in wanted.items()}
         for key, seq, prev, known, _ in source.rows(sorted(again)):
             log, read = again[key], self.logs.logs.get(key)
-            if read is not None and seq == log.size < read.chained and prev == log.head:
+            if read is not None and seq == log.size < read.read_whole and prev == log.head:
                 log.grow((known,))
         for key, read in self.logs.logs.items():
             read.roots = again[key].roots if key in again else {}
@@ -247,13 +268,13 @@ class Audit:
             log = self.logs.logs[key]
             if log.first is not None and key not in judgement.standing:
                 self._uncertified(log, fallen=key in named)
-            elif log.chained > log.size or log.aside:
+            elif log.chained > log.size or log.asides:
                 self._left_out(log, judgement)
 
     def _uncertified(self, log: Log, *, fallen: bool) -> None:
         if fallen:
             found = "this author's certificate fell"
-            means = f"the {log.held + log.aside} entries are kept, and do not count"
+            means = f"the {log.held + len(log.asides)} entries are kept, and do not count"
             self.findings.note("uncertified", log.key, log.first, None, found, means)
             return
         found = "no chain of certificates leads from this log's author to the charter"
@@ -272,15 +293,18 @@ class Audit:
         if log.chained > end and by is not None:
             found = f"{log.chained - end} entries from seq {end} on lie after the cutoff that act {by.hex()} set"
             self.findings.note("void", log.key, end, None, found, "they are kept, and do not count")
-        if log.aside:
-            found = f"{log.aside} entries lie on another branch than the one that is held"
+        aside = len(log.asides)
+        if log.branch:  # what was read as the log makes way for it
+            aside += log.held - log.branch[0].seq - len(log.branch)
+        if aside:
+            found = f"{aside} entries lie on another branch than the one that counts, or after the cutoff"
             kind = "void" if cutoff is not None else "disputed"
             self.findings.note(kind, log.key, log.forked_at, None, found, "they are kept, and do not count")
 
     def _owners(self, judgement: Judgement) -> Owners:
         """Whose key it is: by standing, or else by any certificate, which need not count."""
         found: dict[bytes, tuple[str, str]] = {}
-        for act in (*self.logs.acts, *self.logs.acts_aside):
+        for act in self.logs.all_acts():
             parsed = parse_act(act.body)
             if isinstance(parsed, Certify):
                 found[parsed.subject] = parsed.name, parsed.agency

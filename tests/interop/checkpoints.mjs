@@ -57,7 +57,7 @@ function apply(before, bodies) {
 }
 
 /** Report what checkpoints and alarms say that is not so. */
-export function auditCheckpoints(audit, judgement, counting) {
+export function auditCheckpoints(audit, { judgement, endorsed }, counting) {
   const found = [];
   for (const [name, chain] of counting) {
     if (judgement.standing.get(name)?.rank !== "node") continue;
@@ -78,7 +78,7 @@ export function auditCheckpoints(audit, judgement, counting) {
       if (said.has(name) || !wouldCount(judgement, audit.logs.get(name), name, size)) continue;
       said.add(name);
       const log = audit.logs.get(name);
-      const held = log?.chained ?? 0;
+      const held = Math.max(log?.chained ?? 0, endorsed.get(name)?.length ?? 0);
       if (size > held) audit.fault("held-back", Buffer.from(name, "hex"), held, null, `up to ${size} are attested`);
       else if (log.forkedAt === Infinity) audit.fault("parts", log.key, size - 1, id, "another entry stands here");
     }
@@ -132,9 +132,11 @@ function logRoots(audit, found) {
         if (seq >= from && ends.has(`${seq + 1} ${hex(entry.id)}`)) roots.set(`${name} ${seq + 1} ${hex(entry.id)}`, tree.root());
       });
     };
-    const main = log.held.slice(0, log.chained);
-    note(main, 0);
-    for (const { from, entries } of log.branches) if (from <= main.length) note([...main.slice(0, from), ...entries], from);
+    note(log.held.slice(0, log.chained), 0);
+    for (const [size, id] of ends.values()) {
+      const chain = log.aside.has(id) ? log.chainWith(size - 1, id) : null;
+      if (chain) note(chain, size - 1);
+    }
   }
   return roots;
 }

@@ -60,7 +60,7 @@ class Log {
     this.lost = false; // what comes next cannot be compared with anything
     this.time = 0;
     this.unproved = [];
-    this.branches = []; // other versions: [{from, entries}]
+    this.aside = new Map(); // entries on other branches, by id
     this.forks = new Set(); // proved at these seqs
   }
 
@@ -77,16 +77,21 @@ class Log {
     return this.whole ?? this.end;
   }
 
+  /** Whether an entry aside follows one that is aside too; if not, a branch begins with it. */
+  follows(entry) {
+    return entry.prev !== null && this.aside.has(hex(entry.prev));
+  }
+
   /** The entries of the chain that has this entry at this seq: the log itself, or the log and a branch. */
   chainWith(seq, id) {
-    const named = (entry) => entry !== undefined && hex(entry.id) === id;
-    if (seq < this.chained && named(this.held[seq])) return this.held.slice(0, seq + 1);
-    for (const { from, entries } of this.branches) {
-      if (from <= this.chained && named(entries[seq - from])) {
-        return [...this.held.slice(0, from), ...entries.slice(0, seq - from + 1)];
-      }
-    }
-    return null;
+    const held = this.held[seq];
+    if (seq < this.chained && held !== undefined && hex(held.id) === id) return this.held.slice(0, seq + 1);
+    const branch = [];
+    for (let one = this.aside.get(id); one; one = one.prev && this.aside.get(hex(one.prev))) branch.push(one);
+    if (branch[0]?.seq !== seq) return null;
+    const first = branch.at(-1);
+    if (first.seq > this.chained || (first.seq > 0 && !same(first.prev, this.held[first.seq - 1].id))) return null;
+    return [...this.held.slice(0, first.seq), ...branch.reverse()];
   }
 }
 
@@ -131,7 +136,7 @@ class Audit {
 
   run([key, seq, prev, rows]) {
     const log = this.log(key);
-    let branch = seq > 0 && log.branches.find(({ entries }) => same(entries.at(-1).id, prev));
+    let branch = seq >= log.end && prev !== null && log.aside.has(hex(prev));
     if (!branch && !log.lost && seq > log.end) {
       this.fault("gap", key, log.end, null, `entries ${log.end} to ${seq - 1} are left out`);
     }
@@ -155,12 +160,13 @@ class Audit {
       before = entry.id;
       if (!branch && at < log.end) {
         if (log.held[at] !== undefined && same(log.held[at].id, entry.id)) continue;
-        branch = { from: at, entries: [] };
-        log.branches.push(branch);
+        branch = true;
       }
-      if (branch) {
-        branch.entries.push(Object.assign(entry, { signed: this.signed(entry) }));
-      } else {
+      if (branch && !log.aside.has(hex(entry.id))) {
+        log.aside.set(hex(entry.id), Object.assign(entry, { signed: this.signed(entry) }));
+        this.entries++;
+      }
+      if (!branch) {
         this.entries++;
         this.add(log, entry);
       }
@@ -195,17 +201,23 @@ class Audit {
   }
 
   /** Other versions of entries that the bundle held: forks where both are proved, and not entries where not. */
-  judgeBranches(log) {
-    for (const { from, entries } of log.branches) {
-      const first = entries[0];
-      const signedBranch = entries.some((entry) => entry.signed);
-      if (!signedBranch) {
-        this.fault("signature", first.key, from, first.id, "another version of an entry, which nothing proves");
-      } else if (log.held[from]?.authentic && from < log.forkedAt) {
-        log.forks.add(from); // a fork that the bundle hides: it holds both versions, and no proof
-      }
-      for (const entry of entries) entry.authentic = signedBranch;
+  judgeAside(log) {
+    const all = [...log.aside.values()].sort((a, b) => a.seq - b.seq);
+    const proved = new Set();
+    for (const entry of all.toReversed()) {
+      entry.authentic = entry.signed || proved.has(hex(entry.id));
+      if (entry.authentic && entry.prev) proved.add(hex(entry.prev));
     }
+    for (const entry of all) {
+      if (entry.signed) continue;
+      if (entry.authentic) this.fault("signature", entry.key, entry.seq, entry.id, "it fails; a later one of the branch holds");
+      else if (!log.follows(entry) || log.aside.get(hex(entry.prev)).authentic) {
+        this.fault("signature", entry.key, entry.seq, entry.id, "another version of an entry, which nothing proves");
+      }
+    }
+    for (const entry of all) if (!entry.authentic) log.aside.delete(hex(entry.id));
+    const hidden = all.find((one) => one.authentic && !log.follows(one) && log.held[one.seq]?.authentic);
+    if (hidden && hidden.seq < log.forkedAt) log.forks.add(hidden.seq); // the bundle holds both, and no proof
   }
 
   // -- 4.4.4: authority, with what counts on branches ---------------------------------------------------
@@ -213,6 +225,7 @@ class Audit {
   acts(endorsed) {
     const found = [];
     for (const [name, log] of this.logs) {
+      if (this.named && !this.named.has(name)) continue; // no node ever took them in
       const chain = endorsed.get(name) ?? log.held;
       const end = endorsed.has(name) ? chain.length : log.forkedAt;
       for (const entry of chain) {
@@ -249,9 +262,9 @@ class Audit {
       seen.push(endorsed);
       const again = seen.findIndex((one) => written(one) === written(next));
       if (again >= 0) {
-        const circle = seen.slice(again).map((one) => new Set([...one].map(([name, chain]) => name + hex(chain.at(-1).id))));
-        const all = new Map([...next].filter(([name, chain]) => circle.every((one) => one.has(name + hex(chain.at(-1).id)))));
-        return { judgement: judge(this.charter, this.acts(all)), endorsed: all };
+        const all = everywhere(seen.slice(again));
+        const last = judge(this.charter, this.acts(all));
+        return { judgement: last, endorsed: new Map([...this.endorsed(last)].filter(([name]) => all.has(name))) };
       }
       endorsed = next;
     }
@@ -275,12 +288,13 @@ class Audit {
       const whole = log.whole;
       this.end(log);
       log.whole = whole;
-      this.judgeBranches(log);
+      this.judgeAside(log);
     }
-    const found = this.judge();
     const everything = this.acts(new Map([...this.logs].map(([name, log]) => [name, everyVersion(log)])));
+    this.named = everNamed(this.charter, everything);
+    const { named } = this;
+    const found = this.judge();
     found.council = councilKeys(this.charter, this.acts(found.endorsed));
-    const named = everNamed(this.charter, everything);
     const leaves = [];
     const counting = new Map();
     for (const [name, log] of [...this.logs].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -299,13 +313,25 @@ class Audit {
       for (const entry of chain) tree.add(entry.id);
       leaves.push(logLeaf(log.key, chain.length, tree.root()));
     }
-    auditCheckpoints(this, found.judgement, counting);
+    auditCheckpoints(this, found, counting);
     return { root: treeRoot(leaves), counting, standing: found.judgement.standing };
   }
 }
 
 /** All versions of all entries of a log. */
-const everyVersion = (log) => [...log.held, ...log.branches.flatMap(({ entries }) => entries)];
+const everyVersion = (log) => [...log.held, ...log.aside.values()];
+
+/** What of the branches is in all of these: name -> the entries that its chains begin with alike. */
+function everywhere([first, ...others]) {
+  const found = new Map();
+  for (const [name, chain] of first) {
+    if (!others.every((one) => one.has(name))) continue;
+    const alike = (entry, seq) => others.every((one) => seq < one.get(name).length && same(one.get(name)[seq].id, entry.id));
+    const end = chain.findIndex((entry, seq) => !alike(entry, seq));
+    found.set(name, end < 0 ? chain : chain.slice(0, end));
+  }
+  return found;
+}
 
 /** The keys that acts ever named, whatever became of those: by chains of certificates from the charter's keys. */
 function everNamed(charter, acts) {

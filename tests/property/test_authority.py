@@ -527,7 +527,9 @@ def test_what_a_thief_signed_after_the_cutoff_on_an_endorsed_branch_is_not_read(
         entries = [
             ActEntry(known, who, seq, refs, body, beyond=who == key("d")) for who, seq, known, refs, body in acts
         ]
-        return evaluate_held(script.charter, entries, forks, holds), judge_held(script.charter, acts, forks, holds)
+        endorsed = [act for act in acts if act.key == key("d") and act.seq == 0]
+        judgement = judge_held(script.charter, acts, forks, lambda cutoff: endorsed if holds(cutoff) else None)
+        return evaluate_held(script.charter, entries, forks, holds), judgement
 
     whole, without = held(script.acts), held([act for act in script.acts if act.key != key("d") or act.seq == 0])
     assert whole == without
