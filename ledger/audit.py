@@ -17,9 +17,12 @@ its own small rules for the rest. The checks, in the order in which they are mad
 10. `signature`    every entry's own signature. An entry that fails here may still be authentic through a later one
                    of its chain; it is reported all the same. Entries after the last signature that holds are proved
                    by nothing: they are reported together, at the first
-11. `fork`         again, hidden ones: a bundle that holds two versions of an entry and no proof
+11. `fork`         again, hidden ones: a source that holds two versions of an entry and no proof. Entries on other
+                   branches are set aside and put together (`ledger/audit_branch.py`); the one that a cutoff endorses
+                   counts
 12. `uncertified`  each author was certified, by a chain of acts that leads to the charter. A log whose author's
-                   certificate fell later (its signer's cutoff lies before it, or it is disputed) is a note
+                   certificate fell later (its signer's cutoff lies before it, or it is disputed) is a note. Acts of
+                   authors who were never certified are not read
 13. `checkpoint`, `checkpoint-note`, `held-back`, `parts`, `differs`, `alarm`: what nodes attest is what is here
                    (`ledger/audit_checkpoint.py`)
 14. `index`        stores only: every other table says what the rows say (`ledger/audit_index.py`), and the entries on
@@ -28,16 +31,18 @@ its own small rules for the rest. The checks, in the order in which they are mad
 
 Who has standing, and where a log is cut, `ledger/audit_authority.py` says, from the acts that are authentic; what
 counts of each log and the ledger root follow (SPEC.md 4.4.4). Notes are no faults: bodies that were erased or withheld
-(`erased`), entries that are kept and do not count (`void`, `disputed`, `uncertified`), settled forks (`fork`), what
-checkpoints say of entries that do not count (`held-back`, `parts`), alarms that are right (`alarm`), what was not
-checked again (`since`, `resumed`). Several sources are compared by `ledger/audit_compare.py`.
+(`erased`) or are not in the form of their kind (`malformed`), entries that are kept and do not count (`void`,
+`disputed`, `uncertified`), settled forks (`fork`), what checkpoints say of entries that do not count (`held-back`,
+`parts`), alarms that are right (`alarm`), what was not checked again (`since`, `resumed`). Several sources are compared
+by `ledger/audit_compare.py`.
 
 How it is cut: 1 to 11 are made stretch by stretch, on all cores (`ledger/audit_stretch.py`), and put together in order
 (`ledger/audit_log.py`); where a stretch is not sound, row by row. The report does not depend on how many cores there
 are, nor on interruptions.
 
-Memory: heads and acts, about 1 KB each, checkpoints (`ledger/audit_checkpoint.py`), and the stretches under way;
-nothing grows with other entries. Logs of which not all counts are read a second time, once it is known where they end.
+Memory: heads and acts, about 1 KB each, checkpoints (`ledger/audit_checkpoint.py`), the stretches under way, and what
+lies on other branches, 500 bytes an entry, of a bundle at most 100,000; nothing grows with other entries. Logs of
+which not all counts are read a second time, once it is known where they end.
 Cost: one signature check an entry, 56 us, and about 7 us beside it, on all cores.
 """
 

@@ -20,7 +20,7 @@ from ledger.audit_authority import HeldAct
 from ledger.audit_branch import Aside, Attestation, Said
 from ledger.audit_finding import Findings, short
 from ledger.audit_index import Recomputed
-from ledger.audit_stretch import Checked, Special, Stretch, note_is_right
+from ledger.audit_stretch import Checked, Special, Stretch, note_is_right, why_malformed
 from protocol.acts import parse_act
 from protocol.codec import decode
 from protocol.entry import VERSION, EntryId, Facts, NetworkId, entry_id, read_row, signed_bytes
@@ -339,13 +339,16 @@ class Logs:
         right = None
         if fact.kind == "checkpoint" and fact.body is not None:
             right = note_is_right(log.key, self._network_id, fact.body)
-        self._special(log, Special(seq, fact, fact.body is None, right))
+        self._special(log, Special(seq, fact, fact.body is None, right, why_malformed(fact)))
 
     def _special(self, log: Log, item: Special) -> None:
         fact = item.fact
         if item.erased:
             found = f"the body ({fact.body_size} bytes, SHA-256 {fact.body_hash.hex()}) is not here"
             self._findings.note("erased", log.key, item.seq, fact.id, found, "it was erased or is withheld")
+        if item.malformed:
+            found = f"the body of this {fact.kind} is not in its form ({item.malformed})"
+            self._findings.note("malformed", log.key, item.seq, fact.id, found, "it has no effect")
         if fact.kind == "checkpoint":
             log.checkpoints.append(Attestation(item.seq, fact.id, fact.body_hash, item.note))
         elif fact.kind == "alarm" and fact.body is not None:

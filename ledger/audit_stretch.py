@@ -22,12 +22,17 @@ from typing import Final, NamedTuple, TypeAlias
 from keys.errors import FormatError
 from keys.signing import SIGNATURE_BYTES, PublicKey, all_hold
 from ledger.layout import INDEXED_KINDS
+from protocol.acts import parse_act
+from protocol.body import parse_address, parse_alarm, parse_consultation
 from protocol.checkpoint import note_holds, parse_checkpoint
 from protocol.codec import pack, unpack_row
 from protocol.entry import CONTEXT, VERSION, EntryId, Facts, NetworkId, read_row
 from protocol.frame import Run, decode_frame
 from protocol.limits import BODY_BYTES_MAX, SEQ_MAX, TIME_MS_MAX
 
+_PARSERS: Final[Mapping[str, Callable[[bytes], object]]] = {
+    "act": parse_act, "address": parse_address, "alarm": parse_alarm, "consultation": parse_consultation,
+}  # fmt: skip
 STRETCH: Final = 1000  # rows of a store that are checked together: 60 ms of work
 
 
@@ -49,6 +54,7 @@ class Special(NamedTuple):
     fact: Facts  # of a checkpoint without its body
     erased: bool
     note: bool | None  # of a checkpoint: whether its note holds; None: not looked at
+    malformed: str  # why its body is not one of its kind, "" where it is; checkpoints are read elsewhere
 
 
 class Checked(NamedTuple):
@@ -159,7 +165,7 @@ def _read(network_id: NetworkId, stretch: Stretch) -> _Read | None:
                 fact = read_row(row, key, seq, prev)
                 known, time_ms, signature, header = fact.id, fact.time_ms, fact.signature, fact.header
                 if fact.body is None or fact.kind in INDEXED_KINDS:
-                    read.special.append(Special(seq, fact, fact.body is None, None))
+                    read.special.append(Special(seq, fact, fact.body is None, None, why_malformed(fact)))
             if time_ms < last_ms or (labelled and value[:32] != known):
                 return None
             if first_ms < 0:
@@ -170,6 +176,22 @@ def _read(network_id: NetworkId, stretch: Stretch) -> _Read | None:
     except (FormatError, ValueError):  # not six fields, or not those of a row
         return None
     return read._replace(first_ms=first_ms, last_ms=last_ms)
+
+
+def why_malformed(fact: Facts) -> str:
+    """What is wrong with the body of an act, address, alarm or consultation; "" where nothing is, or it cannot be read.
+
+    Records and steps are not looked into: an ordinary entry would cost a quarter more beside its signature. What they
+    say has an effect only in the search index, which shows them.
+    """
+    parse = _PARSERS.get(fact.kind)
+    if parse is None or fact.body is None or fact.space is not None:
+        return ""
+    try:
+        parse(fact.body)
+    except FormatError as error:
+        return f"{error}"
+    return ""
 
 
 def note_is_right(key: PublicKey, network_id: NetworkId, body: bytes) -> bool | None:

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from keys.keyfile import KdfCost, KeyOwner, create_key_file
 from keys.mark import Mark
+from ledger.audit_journal import Journal
 from node.submit import run_request
 from protocol import make_vectors
 from protocol.codec import encode
 from protocol.container import pack_file
-from protocol.entry import Place
+from protocol.entry import NetworkId, Place
 from protocol.frame import Run, sign_run
 from protocol.limits import DEPTH_MAX
 from protocol.message import Fork, encode_message
@@ -57,6 +58,9 @@ def seeds() -> dict[str, list[bytes]]:
     heads = [b"", KEY + (7).to_bytes(8, "big"), bytes(41)]
     found["heads"] = [pack_file("heads", {"heads": item, "network": make_vectors.NETWORK}) for item in heads]
     found["heads"].append(pack_file("heads", {"heads": b"", "network": ID}))
+    digests = frozenset(sha256(bytes([at])).digest() for at in range(3))
+    found["journal"] = [Journal(NetworkId(network), known).encode()
+                        for network in (make_vectors.NETWORK, ID) for known in (frozenset(), digests)]  # fmt: skip
     found["desk"] = [encode(request) for request in _REQUESTS]
     requests = [*found["desk"], encode(run_request(_run()))]
     found["control"] = [len(raw).to_bytes(4, "big") + raw for raw in requests]

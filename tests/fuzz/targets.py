@@ -27,6 +27,7 @@ from keys.keyfile import KdfCost, load_key_file, read_cost, read_owner
 from keys.mark import MAGIC as MARK_MAGIC
 from keys.mark import Mark
 from keys.signing import PublicKey
+from ledger.audit_journal import read_journal
 from ledger.projection import Projection
 from ledger.store import Ledger, create
 from node.commands.steward import HEADS_BYTES_MAX, read_heads
@@ -227,6 +228,16 @@ def check_heads(raw: bytes) -> None:
     assert 40 * len(heads) <= len(raw)
 
 
+def check_journal(raw: bytes) -> None:
+    whole = raw[:-32] + sha256(raw[:-32]).digest()
+    for file in (raw, whole):
+        with suppress(HamkorError):
+            journal = read_journal(file, NETWORK)
+            assert all(len(digest) == 32 for digest in journal.known)
+            assert 32 * len(journal.known) <= len(file)
+            assert read_journal(journal.encode(), NETWORK) == journal
+
+
 # -- this machine's own files, and its socket --------------------------------------------------------------
 
 
@@ -363,6 +374,7 @@ TARGETS: Final[dict[str, Target]] = {
     "bundle": Target(check_bundle, _LARGE_BYTES_MAX),
     "charter": Target(check_charter, CHARTER_BYTES_MAX + _LINE_BYTES),
     "keyfile": Target(check_keyfile, 64 * 1024 + _LINE_BYTES),
+    "journal": Target(check_journal, _LARGE_BYTES_MAX),
     "mark": Target(check_mark, _LARGE_BYTES_MAX),
     "control": Target(check_control, _LARGE_BYTES_MAX),
     "desk": Target(check_desk, 64 * 1024),

@@ -160,10 +160,6 @@ def alarm_with_another_root(world: World) -> None:
     world.log("node").write(encode_alarm(Alarm(world.log("node").ids()[-1], b"r" * 32)), kind="alarm")
 
 
-def alarm_of_no_form(world: World) -> None:
-    world.log("node").write(encode({}), kind="alarm")
-
-
 @pytest.mark.parametrize(
     ("tamper", "expected"),
     [
@@ -179,7 +175,6 @@ def alarm_of_no_form(world: World) -> None:
         (another_branch, [("parts", "aziza", 9)]),
         (false_alarm, [("alarm", "node", 2)]),
         (alarm_with_another_root, [("differs", "node", 1), ("alarm", "node", 2)]),
-        (alarm_of_no_form, [("alarm", "node", 1)]),
     ],
 )
 def test_what_a_checkpoint_gives_away_is_named(
