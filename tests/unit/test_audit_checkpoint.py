@@ -23,7 +23,7 @@ from protocol.body import Alarm, encode_alarm
 from protocol.checkpoint import Attested, Checkpoint, note_text, parse_checkpoint, read_note, render_note
 from protocol.codec import encode
 from protocol.entry import NetworkId, open_row
-from protocol.frame import encode_frame
+from protocol.frame import Run, encode_frame
 from sim.disk import MemoryStorage
 from tests.audit_world import (
     CHARTER,
@@ -84,6 +84,89 @@ def test_nodes_that_do_not_fit_in_one_round_are_judged_in_the_next(monkeypatch: 
     for report in both(world):
         assert report.checkpoints == 5
         assert [(fault.kind, fault.seq) for fault in report.faults] == [("differs", 2)]
+
+
+# -- both branches of a fork ---------------------------------------------------------------------------
+
+
+def settled() -> tuple[World, Log]:
+    """aziza wrote two versions of her log from seq 6 on; mia endorses one, up to seq 7. The other, all of it.
+
+    Before that the first node attested the other branch, and then this one.
+    """
+    world = sound_world()
+    checkpoint(world, "node")
+    other = world.log("aziza")
+    branch = world.logs["aziza"] = Log("aziza", other.rows[:6])
+    for number in range(3):
+        branch.write(record(100 + number))
+    world.log("mia").write(encode_act(Revoke(key("aziza").public, 7, branch.ids()[7], "copied")), kind="act")
+    checkpoint(world, "node", root=expected_root(world, {"aziza": 8}), heads=[*_cut(world, "aziza", 8)])
+    return world, other
+
+
+def _sources(world: World, other: Log) -> dict[str, bytes]:
+    mine = world.log("aziza")
+    whole, ids = [run for run in world.runs() if run.key != mine.key], other.ids()
+    first, second = (Run(log.key, 0, None, tuple(log.rows)) for log in (mine, other))
+    late = Run(mine.key, 6, ids[5], tuple(mine.rows[6:8])), Run(mine.key, 8, mine.ids()[7], tuple(mine.rows[8:]))
+    return {
+        "endorsed first": bundle(world, [first, second, *whole]),
+        "endorsed second": bundle(world, [second, *whole, first]),
+        "from the fork on": bundle(world, [second, *whole, *late]),
+        "twice": bundle(world, [second, first, *whole, second, first]),
+        "between": bundle(world, [Run(other.key, 0, None, tuple(other.rows[:8])), late[0],
+                                  Run(other.key, 8, ids[7], tuple(other.rows[8:])), *whole, late[1]]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["endorsed first", "endorsed second", "from the fork on", "twice", "between"])
+def test_endorsed_branch_counts_and_is_attested_wherever_it_comes(order: str) -> None:
+    world, other = settled()
+    source = BundleSource(BytesIO(_sources(world, other)[order]), CHARTER)
+    audited = audit_source(source, CHARTER, Options())
+    report = audited.report
+    assert report.faults == ()
+    assert report.checkpoints == 2
+    assert report.root == expected_root(world, {"aziza": 8})
+    assert report.entries == sum(len(log.rows) for log in world.logs.values()) + len(other.rows) - 6
+    assert {note.kind for note in report.notes} == {"fork", "void"}
+    place = other.key, 7
+    assert source.ids_at({place}) == {place: world.log("aziza").ids()[7]}
+
+
+def test_entry_of_another_branch_that_nothing_proves_is_a_fault() -> None:
+    world, other = settled()
+    forged = other.row(record(7), at=9, network=bytes(32))
+    runs = [*world.runs(), Run(other.key, 6, other.ids()[5], (*other.rows[6:9], forged))]
+    report = audit_bundle(BytesIO(bundle(world, runs)), CHARTER)
+    assert [(fault.kind, fault.seq) for fault in report.faults] == [("signature", 9)]
+
+
+def test_store_that_keeps_the_endorsed_branch_beside_the_log_is_wrong() -> None:
+    world, other = settled()
+    branch = world.logs["aziza"]
+    storage = store(replace(world, logs=world.logs | {"aziza": other}))
+    with storage.read() as view:
+        place = next(at for at, owner in view.scan("numbers") if owner == other.key)
+    with storage.write() as txn:
+        for seq, row in enumerate(branch.rows[6:8], 6):
+            known = branch.ids()[seq]
+            txn.put("branches", known, encode([place + seq.to_bytes(8, "big"), branch.ids()[seq - 1], row]))
+            txn.put("ids", known, place + seq.to_bytes(8, "big"))
+    report = audit_storage(storage, CHARTER)
+    assert report.root == expected_root(world, {"aziza": 8})
+    assert {(fault.kind, fault.key) for fault in report.faults} == {("index", other.key)}
+    assert any("size is stored as" in fault.found for fault in report.faults)
+
+
+def test_body_in_another_form_is_a_note() -> None:
+    world = sound_world()
+    for kind in ("act", "address", "alarm", "consultation"):
+        world.log("node").write(encode({"x": 1}), kind=kind)
+    for report in both(world):
+        assert report.faults == ()
+        assert [(note.kind, note.seq) for note in report.notes] == [("malformed", seq) for seq in (1, 2, 3, 4)]
 
 
 # -- what is wrong with a checkpoint, or shows by one -------------------------------------------------
