@@ -5,7 +5,8 @@ far as it is whole, up to the last entry whose own signature holds. An id stands
 log says whether two sources agree; only where they do not is the place looked for at which they part.
 
 A fault is `held-back` (a source lacks entries that another has, and that would count) or `fork` (two sources hold two
-versions of an entry, both signed: neither alone shows it). What is lacking and would not count is a note.
+versions of an entry, both signed: neither alone shows it). What is lacking and would not count is a note, and so is a
+fork that a cutoff has settled; then whoever holds another branch than the endorsed one lacks that.
 Cost: a few reads a log; of a bundle one pass, and about 20 more where any log parts.
 """
 
@@ -16,6 +17,7 @@ from typing import TypeAlias
 from keys.signing import PublicKey
 from ledger.audit_finding import Finding, Findings, short
 from ledger.audit_state import Audited, Held
+from protocol.acts import Cutoff
 from protocol.entry import EntryId
 
 Places: TypeAlias = set[tuple[PublicKey, int]]
@@ -61,7 +63,10 @@ def compare(sources: Sequence[Compared]) -> Comparison:
     for longest, others in _by_longest(sources).values():
         partings += _compare_with(longest, others, findings)
     for parting in _narrowed(partings):
-        if not _known(parting.key, parting.low, parting.one, parting.other):
+        cutoff = _cutoff(parting)
+        if cutoff is not None:
+            _say_settled(parting, cutoff, findings)
+        elif not _known(parting.key, parting.low, parting.one, parting.other):
             _say_parting(parting, findings)
 
     def owners(key: bytes | None) -> tuple[str | None, str | None]:
@@ -145,6 +150,28 @@ def _narrowed(partings: list[_Parting]) -> list[_Parting]:
 
 def _middle(parting: _Parting) -> int:
     return (parting.low + parting.high) // 2
+
+
+def _cutoff(parting: _Parting) -> Cutoff | None:
+    """The cutoff of the log's key, as far as either source knows of one; the lower of two."""
+    cutoffs = [_held(source, parting.key).cutoff for source in (parting.one, parting.other)]
+    return min((one for one in cutoffs if one is not None), key=lambda one: (one.id is not None, one.seq), default=None)
+
+
+def _say_settled(parting: _Parting, cutoff: Cutoff, findings: Findings) -> None:
+    key, seq = parting.key, parting.low
+    if not _known(key, seq, parting.one, parting.other):
+        found = f"{parting.one.name} and {parting.other.name} hold two versions of this entry"
+        findings.note("fork", key, seq, None, found, "the author signed both; a cutoff of the key says what counts")
+    if cutoff.id is None or cutoff.seq < seq:
+        return
+    place = key, cutoff.seq
+    holds = [source.ids_at({place}).get(place) == cutoff.id for source in (parting.one, parting.other)]
+    if holds[0] != holds[1]:
+        has, lacks = (parting.one, parting.other) if holds[0] else (parting.other, parting.one)
+        found = f"{lacks.name} lacks the branch that the cutoff endorses, from seq {seq} on, which {has.name} has"
+        means = "it counts, and replaces the other where it comes"
+        findings.fault("held-back", key, seq, None, found, f"{cutoff.seq + 1} entries", means, source=lacks.name)
 
 
 def _say_parting(parting: _Parting, findings: Findings) -> None:

@@ -45,6 +45,7 @@ class Held:
     id: EntryId | None
     forked_at: int | None
     limit: int | None  # how much of it can count; None: all
+    cutoff: Cutoff | None = None  # the key's
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Audit:
         self._say_left_out(judgement, named)
         source.finish(self.logs)
         owners = self._owners(judgement)
-        return Audited(self._report(checkpoints.agreed, owners), self._held(limits), owners)
+        return Audited(self._report(checkpoints.agreed, owners), self._held(limits, judgement), owners)
 
     def as_before(self) -> bool:
         """Whether what was audited before is still the same."""
@@ -245,9 +246,9 @@ class Audit:
             self.findings.fault_count, self.findings.note_count,
         )  # fmt: skip
 
-    def _held(self, limits: Mapping[PublicKey, int | None]) -> dict[PublicKey, Held]:
+    def _held(self, limits: Mapping[PublicKey, int | None], judgement: Judgement) -> dict[PublicKey, Held]:
         return {
-            key: Held(log.own, log.own_id, log.forked_at, limits[key])
+            key: Held(log.own, log.own_id, log.forked_at, limits[key], judgement.cutoffs.get(key))
             for key, log in self.logs.logs.items()
             if log.own or log.forked_at is not None or limits[key] is not None
         }

@@ -411,6 +411,19 @@ def compared(**worlds: World) -> Comparison:
         return compare(sources)
 
 
+def test_source_that_holds_another_branch_than_the_endorsed_one_lacks_that() -> None:
+    world, other = settled()
+    for log in world.logs.values():
+        log.rows = [row for row in log.rows if not row.startswith(b"\x96\xaacheckpoint")]
+    mine = replace(world, logs=world.logs | {"aziza": other})
+    for names in (("one", "other"), ("other", "one")):
+        found = compared(**dict(zip(names, (world, mine), strict=True)))
+        assert [(fault.kind, fault.key, fault.seq, fault.source) for fault in found.faults] == [
+            ("held-back", other.key, 6, names[1])
+        ]
+        assert [(note.kind, note.key, note.seq) for note in found.notes] == [("fork", other.key, 6)]
+
+
 def shortened(world: World, name: str, size: int) -> World:
     logs = {known: Log(known, list(log.rows)) for known, log in world.logs.items()}
     del logs[name].rows[size:]
