@@ -21,7 +21,7 @@ import pytest
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey, verify
 from ledger.audit import audit_bundle
-from ledger.audit_authority import HeldAct
+from ledger.audit_authority import HeldAct, judge
 from protocol import make_vectors
 from protocol.acts import Propose, Rekey, Revoke, encode_act, parse_act
 from protocol.bundle import BundleWriter
@@ -367,6 +367,19 @@ class Signed:
             refs = sorted(EntryId(real.get(ref, ref)) for ref in act.refs)
             real[act.id] = log.write(self.aimed(body), "act", refs)
         self.records(sorted(names().values()))
+        self.revoke_some()
+
+    def revoke_some(self) -> None:
+        """Cut authors that have standing, mostly at an entry that is there, of either branch."""
+        held = [
+            HeldAct(who, entry.seq, entry.id, entry.refs, entry.body or b"")
+            for who, log in self.logs.items() for entry in whole(log.signer, log.rows).entries if entry.kind == "act"
+        ]  # fmt: skip
+        judgement = judge(self.charter, held)
+        for who, known in sorted(judgement.standing.items()):
+            root = judgement.members.get(known.agency)
+            if known.rank != "agency" and root is not None and self.rng.random() < 0.5 and (end := self.end_of(who)):
+                self.log(root).write(encode_act(Revoke(who, end["seq"], end["id"], "")), "act")
 
     def log(self, who: PublicKey) -> "Writing":
         return self.logs.setdefault(who, Writing(authority.signer(names()[who]), self.charter.network_id))
