@@ -127,7 +127,7 @@ def test_mark_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_acts_evaluated_in_order_of_arrival_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(council, "_in_order", list)
+    monkeypatch.setattr(council, "in_order", list)
     assert "invariant 1" in violations(COUNCIL)
 
 
