@@ -36,13 +36,13 @@ from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
 from ledger.ingest import Outcome
 from ledger.knowledge import acts_to_name
-from ledger.lmdb_store import open_lmdb
+from ledger.lmdb_store import LmdbStorage, open_lmdb
 from ledger.projection import Projection
 from ledger.store import CommitResult, Ledger, load
 from ledger.workflow import names
 from node.attesting import draft_alarms, draft_checkpoint, is_due, last_ms
 from node.boards import RECEIPTED, receipts_due
-from node.client import batch_size
+from node.client import batch_size, is_alive
 from node.clock import now, wall_ms
 from node.consulted import KIND as CONSULTATION
 from node.consulted import Journal
@@ -89,6 +89,7 @@ _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
 _GATHER_S: Final = 2.0  # after a quiet time, before a checkpoint: what comes together is attested together
+_STORE_WAIT_S: Final = 10.0  # at the start, for a command that has the store
 _ALARM_S: Final = 1.0  # between alarms: a node that lies without end does not make this one write without end
 _AGAIN_S: Final = 30.0  # until readings that could not be signed for are tried again
 _UNKNOWN_KEYS_MAX: Final = 256  # refused strangers that are remembered by key
@@ -777,13 +778,25 @@ async def run(home: Home, signer: SigningKey, *, entropy: Entropy = system_entro
     Prints one line on standard output once it serves: "ready", its addresses.
     """
     configure_log(home)
-    with closing(open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max())) as storage:
+    with closing(await _own_store(home)) as storage:
         ledger = load(storage)
         if ledger.network_id != home.charter().network_id:
             raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
         driver = Driver(home, ledger, Projection(home.search_path), signer, Random(entropy(16)))
         await _serve(driver, signer)
     log.info("stopped")
+
+
+async def _own_store(home: Home) -> LmdbStorage:
+    """The home's store. A command that was typed before the node serves has it for a moment: that is waited for."""
+    give_up = trio.current_time() + _STORE_WAIT_S
+    while True:
+        try:
+            return open_lmdb(home.store_path, size_bytes_max=home.settings.store_bytes_max())
+        except HomeError:
+            if trio.current_time() > give_up or is_alive(home):
+                raise
+        await trio.sleep(0.05)
 
 
 async def _serve(driver: Driver, signer: SigningKey) -> None:

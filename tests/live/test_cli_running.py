@@ -10,11 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from keys.keyfile import KeyOwner, create_key_file
 from keys.mark import mark_path
-from ledger.lmdb_store import open_lmdb
+from ledger.lmdb_store import LmdbStorage, open_lmdb
 from ledger.store import load
+from node.daemon import _own_store
 from tests.cluster import CHEAP, Cluster, Node, until
 
 pytestmark = pytest.mark.live
@@ -210,3 +213,19 @@ def test_node_stops_cleanly_and_its_store_goes_on_without_it(office: Office) -> 
     with closing(open_lmdb(office.node.home.store_path, readonly=True)) as storage:
         ledger = load(storage)
         assert ledger.forks() == []
+
+
+async def test_node_that_starts_waits_for_a_command_that_has_its_store(tmp_path: Path) -> None:
+    home = Cluster.found(tmp_path, nodes=1, officers=1).nodes[0].home
+    command = open_lmdb(home.store_path)
+    opened: list[LmdbStorage] = []
+
+    async def start() -> None:
+        opened.append(await _own_store(home))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await wait_all_tasks_blocked()
+        assert not opened
+        command.close()
+    opened[0].close()
