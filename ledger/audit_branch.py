@@ -37,6 +37,7 @@ class Attestation:
 
     seq: int
     id: EntryId
+    time_ms: int  # by the node's clock
     body_hash: bytes
     note: bool | None  # whether its note holds; None: not looked at, or there is none
 

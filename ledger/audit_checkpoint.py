@@ -16,6 +16,9 @@ Of each checkpoint that counts (SPEC.md 7.1, 7.2):
 | `differs`         | the node          | all its state is held here, and gives another root                           |
 | `alarm`           | the alarming node | an alarm says what is not so                                                 |
 
+A note of kind `clock` says that a log's last entry is dated over CLOCK_MS after a checkpoint that attests it. Dates do
+not go back along a log, so a clock that was ever ahead shows there.
+
 Memory: a round holds the checkpoints' bodies of as many nodes as fit in BODIES_BYTES_MAX, of one at least, and a root
 for each head in them. Cost: O(logs) hashes a checkpoint.
 """
@@ -39,6 +42,7 @@ from protocol.entry import EntryId
 from protocol.merkle import tree_root
 
 BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
+CLOCK_MS: Final = 3_600_000  # an hour: what a wrong zone makes, and no drift does
 
 
 @dataclass(slots=True)
@@ -160,6 +164,7 @@ class Checkpoints:
         self._judgement = judgement
         self._limit = limit
         self._findings = findings
+        self._ahead: dict[PublicKey, tuple[int, PublicKey, Attestation]] = {}  # by how much a log's dates are ahead
         self._asked = {known for known in map(_alarmed, self._alarms()) if known is not None}
 
     def all(self, bodies: Bodies) -> None:
@@ -194,6 +199,7 @@ class Checkpoints:
             if whole is None:
                 continue
             state.apply(whole, read)
+            self._look_at_clocks(log.key, item, whole)
             for key, size in state.missing.items():
                 if key not in missing or size > missing[key][0]:
                     missing[key] = size, item
@@ -246,6 +252,25 @@ class Checkpoints:
             else:
                 means = "the log's author wrote two versions and this source hides one, or that node's word is false"
                 self._findings.fault("parts", key, size - 1, here, found, here.hex(), means)
+
+    def _look_at_clocks(self, node: PublicKey, item: Attestation, whole: Whole) -> None:
+        for key, _, known in whole.heads:
+            log = self._logs.get(key)
+            if log is None or known is None or known != log.id or log.time_ms <= item.time_ms + CLOCK_MS:
+                continue
+            ahead = log.time_ms - item.time_ms
+            if key not in self._ahead or ahead > self._ahead[key][0]:
+                self._ahead[key] = ahead, node, item
+
+    def clocks(self) -> None:
+        """Say whose dates are ahead of who attests them, when all checkpoints were judged."""
+        for key, (ahead, node, item) in sorted(self._ahead.items()):
+            log = self._logs[key]
+            found = (
+                f"dated {ahead // 60_000} minutes after checkpoint {short(item.id)} (seq {item.seq}) of node"
+                f" {short(node)}, which attests it"
+            )
+            self._findings.note("clock", key, log.next - 1, log.id, found, "one of the two clocks was wrong")
 
     # -- alarms -----------------------------------------------------------------------------------
 

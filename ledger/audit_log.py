@@ -350,7 +350,7 @@ class Logs:
             found = f"the body of this {fact.kind} is not in its form ({item.malformed})"
             self._findings.note("malformed", log.key, item.seq, fact.id, found, "it has no effect")
         if fact.kind == "checkpoint":
-            log.checkpoints.append(Attestation(item.seq, fact.id, fact.body_hash, item.note))
+            log.checkpoints.append(Attestation(item.seq, fact.id, fact.time_ms, fact.body_hash, item.note))
         elif fact.kind == "alarm" and fact.body is not None:
             log.alarms.append((item.seq, fact.id, fact.body))
 
@@ -414,7 +414,7 @@ class Logs:
         said: Said = _held_act(log.key, seq, fact)
         if fact.kind == "checkpoint":
             right = None if fact.body is None else note_is_right(log.key, self._network_id, fact.body)
-            said = Attestation(seq, fact.id, fact.body_hash, right)
+            said = Attestation(seq, fact.id, fact.time_ms, fact.body_hash, right)
         elif fact.kind == "alarm" and fact.body is not None:
             said = (seq, fact.id, fact.body)
         holds = signed or self._holds(log.key, fact)

@@ -222,6 +222,7 @@ class Audit:
             note_branches(self.logs, source, wanted)
             checkpoints.all(bodies)
         checkpoints.alarms()
+        checkpoints.clocks()
 
     def _note_roots(self, wanted: Mapping[PublicKey, set[int]], source: Source) -> None:
         """Read the logs again, for the roots that another round of checkpoints attests."""

@@ -37,6 +37,7 @@ KINDS: Final = {  # in the order in which they should worry the reader
     "index": noted("the store's own tables are wrong"),
     "void": noted("void: after a cutoff"),
     "disputed": noted("disputed: after a fork"),
+    "clock": noted("dated after who attests it"),
     "malformed": noted("malformed"),
     "erased": noted("body erased or withheld"),
     "resumed": noted("changed since the interruption"),

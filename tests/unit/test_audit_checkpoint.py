@@ -86,6 +86,20 @@ def test_nodes_that_do_not_fit_in_one_round_are_judged_in_the_next(monkeypatch: 
         assert [(fault.kind, fault.seq) for fault in report.faults] == [("differs", 2)]
 
 
+@pytest.mark.parametrize(("ahead_ms", "told"), [(audit_checkpoint.CLOCK_MS, 0), (audit_checkpoint.CLOCK_MS + 9, 1)])
+def test_entry_dated_long_after_who_attests_it_is_noted(ahead_ms: int, told: int) -> None:
+    world = sound_world()
+    aziza = world.log("aziza")
+    when = 1000 + len(world.log("node").rows)  # of the checkpoint
+    aziza.write(record(1), time_ms=when + ahead_ms)
+    checkpoint(world, "node")
+    for report in both(world):
+        assert report.faults == ()
+        assert [(note.kind, note.key, note.seq) for note in report.notes] == [
+            ("clock", aziza.key, len(aziza.rows) - 1)
+        ] * told
+
+
 # -- both branches of a fork ---------------------------------------------------------------------------
 
 
