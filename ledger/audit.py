@@ -30,11 +30,11 @@ its own small rules for the rest. The checks, in the order in which they are mad
 15. `since`        what an earlier audit covered, by the checkpoint that it is named by, is still what it was
 
 Who has standing, and where a log is cut, `ledger/audit_authority.py` says, from the acts that are authentic; what
-counts of each log and the ledger root follow (SPEC.md 4.4.4). Notes are no faults: bodies that were erased or withheld
-(`erased`) or are not in the form of their kind (`malformed`), entries that are kept and do not count (`void`,
+counts of each log and the ledger root follow (SPEC.md 4.4.4). Notes are no faults: bodies that were erased or
+withheld (`erased`), bodies that say nothing (`malformed`), entries that are kept and do not count (`void`,
 `disputed`, `uncertified`), settled forks (`fork`), what checkpoints say of entries that do not count (`held-back`,
-`parts`), alarms that are right (`alarm`), what was not checked again (`since`, `resumed`). Several sources are compared
-by `ledger/audit_compare.py`.
+`parts`), clocks of which one was wrong (`clock`), alarms that are right (`alarm`), what was not checked again
+(`since`, `resumed`). Several sources are compared by `ledger/audit_compare.py`.
 
 How it is cut: 1 to 11 are made stretch by stretch, on all cores (`ledger/audit_stretch.py`), and put together in order
 (`ledger/audit_log.py`); where a stretch is not sound, row by row. The report does not depend on how many cores there
