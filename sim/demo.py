@@ -290,6 +290,9 @@ class Demo:
         path.write_text(json.dumps(fields, ensure_ascii=False))
         officer = str(step["as"])
         on = self.records.get(str(step.get("on")), "")
+        unit = officer.partition("@")[2]
+        if on:
+            self.until(partial(self.has, self.nodes[unit], on), 10.0, f"{unit} has what is answered")
         match step["do"]:
             case "add":
                 written = self.write(officer, "add", str(step["type"]), "--file", path)
