@@ -19,7 +19,7 @@ KINDS: Final = {  # in the order in which they should worry the reader
     "network": noted("of another network"),
     "charter": noted("charter not valid"),
     "container": noted("file or store damaged"),
-    "since": noted("changed since the earlier audit"),
+    "since": noted("what was audited before"),
     "hash": noted("content altered"),
     "signature": noted("signature does not hold"),
     "fork": noted("two versions signed"),
