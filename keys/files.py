@@ -12,13 +12,13 @@ def create_file(path: Path, content: bytes) -> None:
         os.link(temporary, path)  # unlike a rename, this fails when the target is there
     finally:
         temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_file(path: Path, content: bytes | Callable[[int], bytes]) -> None:
     """Write a file, mode 0600, in place of the one that may be there. content: or what makes it of the descriptor."""
     _write_temporary(path, content).replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _write_temporary(path: Path, content: bytes | Callable[[int], bytes]) -> Path:
@@ -38,8 +38,9 @@ def _write_temporary(path: Path, content: bytes | Callable[[int], bytes]) -> Pat
     return temporary
 
 
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

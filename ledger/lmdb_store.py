@@ -34,6 +34,7 @@ from typing import Final, TypeAlias
 import lmdb
 
 from keys.errors import HomeError, StorageError
+from keys.files import sync_folder
 from ledger.storage import TABLES
 
 MAP_BYTES_INITIAL: Final = 64 * 1024 * 1024
@@ -68,7 +69,7 @@ def open_lmdb(path: Path, *, size_bytes_max: int | None = None, readonly: bool =
     try:
         storage = LmdbStorage(path, size_bytes_max, owner=owner)
         for folder in (path, path.parent):  # LMDB syncs its file, not the folders that name it
-            _sync_folder(folder)
+            sync_folder(folder)
     except BaseException:
         os.close(owner)
         raise
@@ -448,14 +449,6 @@ def _own(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _mib(size: int) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from keys.errors import LocalError
-from keys.files import replace_file
+from keys.files import replace_file, sync_folder
 from keys.signing import PublicKey
 from ledger.layout import PLACE, kind_key
 from protocol.body import Consultation
@@ -90,7 +90,7 @@ class Journal:
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
         if start is None:
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     def pending(self) -> list[Noted]:
         """What is no entry yet, in order."""
@@ -231,11 +231,3 @@ def _read_all(descriptor: int) -> bytes:
         if len(raw) > 2 * BYTES_MAX:
             raise OSError(0, "it is larger than a journal can be")
     return bytes(raw)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
