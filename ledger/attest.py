@@ -12,19 +12,18 @@ ids of the rows held; a node's states are read back to its last full checkpoint,
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import islice
 from typing import Final, NamedTuple, cast
 
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey
-from ledger.layout import PLACE, U64, LogState, decode_log, kind_key
+from ledger.layout import PLACE, LogState, decode_log, kind_key
 from ledger.storage import Reader
 from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, draft, parse_checkpoint
 from protocol.codec import unpack_row
 from protocol.entry import EntryId, NetworkId
 from protocol.limits import SEQ_MAX
-from protocol.merkle import append, root, tree_root
+from protocol.merkle import append, log_leaf, root, tree_root
 
 KIND: Final = "checkpoint"
 FULL_EVERY: Final = 64  # whole checkpoints: how far back whoever wants a state has to read
@@ -60,13 +59,8 @@ def survey(reader: Reader) -> Survey:
         log = decode_log(key, raw)
         if log.size:
             heads.append(Attested(log.key, log.size, log.id))
-            leaves.append(leaf(log.key, log.size, root(log.peaks)))
+            leaves.append(log_leaf(log.key, log.size, root(log.peaks)))
     return Survey(tree_root(leaves), sum(head.size for head in heads), tuple(heads))
-
-
-def leaf(key: bytes, size: int, log_root: bytes) -> bytes:
-    """A log's leaf in the tree of the ledger root (SPEC.md 7.3)."""
-    return sha256(b"\x00" + key + U64.pack(size) + log_root).digest()
 
 
 # -- a node's checkpoints -------------------------------------------------------------------------
@@ -246,7 +240,7 @@ class Ranges:
             found = self.log_root(reader, key, size, known)
             if found is None:
                 return None
-            leaves.append(leaf(key, size, found))
+            leaves.append(log_leaf(key, size, found))
         return tree_root(leaves)
 
 

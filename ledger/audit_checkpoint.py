@@ -35,11 +35,10 @@ from ledger.audit_authority import Judgement
 from ledger.audit_branch import Attestation
 from ledger.audit_finding import Findings, short
 from ledger.audit_log import Log
-from ledger.layout import U64
 from protocol.body import parse_alarm
 from protocol.checkpoint import Attested, Chain, Whole, parse_checkpoint
 from protocol.entry import EntryId
-from protocol.merkle import tree_root
+from protocol.merkle import log_leaf, tree_root
 
 BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
 CLOCK_MS: Final = 3_600_000  # an hour: what a wrong zone makes, and no drift does
@@ -127,7 +126,7 @@ class State:
         log = self._logs.get(key)
         here = None if log is None else log.root_at(size, known)
         if here is not None:
-            self._leaves[key] = sha256(b"\x00" + key + U64.pack(size) + here).digest()
+            self._leaves[key] = log_leaf(key, size, here)
             insort(self._order, key)
         elif log is not None and size in log.roots:
             self.parts[key] = size, known

@@ -5,7 +5,6 @@ Used by `ledger/audit.py`, which says what is checked and in which order.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Protocol, TypeAlias
 
 from keys.signing import PublicKey
@@ -17,12 +16,11 @@ from ledger.audit_journal import Journal
 from ledger.audit_log import Log, Logs, Recount
 from ledger.audit_since import AuditedBefore, Mark
 from ledger.audit_stretch import Checked, Checker, Result, Spread, Stretch, Task, one_by_one
-from ledger.layout import U64
 from protocol.acts import Certify, Cutoff, parse_act
 from protocol.charter import Charter
 from protocol.entry import EntryId
 from protocol.limits import ROOT_ENTRIES_MAX
-from protocol.merkle import root, tree_root
+from protocol.merkle import log_leaf, root, tree_root
 
 Tell: TypeAlias = Callable[[int, float], None]  # how many entries were read, and about what part of all that is
 
@@ -239,7 +237,7 @@ class Audit:
     def _report(self, agreed: int, owners: Owners) -> Report:
         logs = self.logs.logs
         counted = [logs[key] for key in sorted(logs) if logs[key].size]
-        leaves = (sha256(b"\x00" + log.key + U64.pack(log.size) + root(log.peaks)).digest() for log in counted)
+        leaves = (log_leaf(log.key, log.size, root(log.peaks)) for log in counted)
         faults, notes = self.findings.named(owners)
         return Report(
             self._charter.network_id, tree_root(leaves), sum(log.first is not None for log in logs.values()),

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
-from ledger.attest import KIND, Ranges, held_id, leaf, stated
+from ledger.attest import KIND, Ranges, held_id, stated
 from ledger.layout import PLACE, LogState, decode_log, kind_key
 from ledger.search import Connection, Search
 from ledger.storage import Reader
@@ -32,7 +32,7 @@ from ledger.store import Ledger
 from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, note_holds, parse_checkpoint
 from protocol.codec import unpack_row
 from protocol.entry import EntryId
-from protocol.merkle import tree_root
+from protocol.merkle import log_leaf, tree_root
 
 SCHEMA: Final = """
 CREATE TABLE checkpoints (
@@ -177,7 +177,7 @@ class Comparison:
             return None
         if len(self._leaves) >= _LEAVES_MAX:
             self._leaves.clear()
-        made = self._leaves[key, size, last] = leaf(key, size, found)
+        made = self._leaves[key, size, last] = log_leaf(key, size, found)
         return made
 
     def _reconsider(self, db: Connection, view: Reader, ledger: Ledger, most: int) -> int:

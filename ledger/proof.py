@@ -14,7 +14,7 @@ from typing import Final
 
 from keys.errors import FormatError, LocalError
 from keys.signing import PublicKey, verify
-from ledger.attest import Ranges, Stated, held_id, latest, leaf
+from ledger.attest import Ranges, Stated, held_id, latest
 from ledger.council import ActEntry, in_order, spares
 from ledger.knowledge import read
 from ledger.layout import PLACE, LogState, decode_log
@@ -25,7 +25,7 @@ from protocol.acts import Act, Approve, Propose
 from protocol.body import parse_record, parse_step
 from protocol.entry import Entry, EntryId, signed_bytes
 from protocol.limits import ANCHOR, PROOF_ATTESTATIONS_MAX, PROOF_ITEMS_MAX
-from protocol.merkle import inclusion_proofs
+from protocol.merkle import inclusion_proofs, log_leaf
 from protocol.proof import Attestation, Item, Path, Proof
 
 _RANK_ORDER: Final = {"admin": 0, "node": 1, "officer": 2}
@@ -197,7 +197,7 @@ class _Search:
             log_root = self._ranges.log_root(self._reader, key, size, known)
             if log_root is None:
                 return None
-            leaves.append(leaf(key, size, log_root))
+            leaves.append(log_leaf(key, size, log_root))
         root, above = inclusion_proofs(leaves, [order[key] for key in by_log])
         if root != stated.whole.root:
             return None

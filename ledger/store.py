@@ -13,7 +13,6 @@ Memory: the heads and root leaves, about 700 bytes a log, and the acts; nothing 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import cast
 
 from keys.errors import FormatError, HomeError, StorageError
@@ -30,7 +29,7 @@ from protocol.codec import decode, unpack_row
 from protocol.entry import Entry, EntryId, NetworkId, Place, open_row, signed_bytes
 from protocol.frame import Run
 from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, MESSAGE_BYTES_MAX
-from protocol.merkle import root, tree_root
+from protocol.merkle import log_leaf, root, tree_root
 from protocol.message import Fork, read_fork
 from protocol.reconcile import Head, HeadIndex
 
@@ -360,7 +359,7 @@ def _is_cut(log: LogState) -> bool:
 
 
 def _leaf(log: LogState) -> bytes:
-    return sha256(b"\x00" + log.key + U64.pack(log.size) + root(log.peaks)).digest()
+    return log_leaf(log.key, log.size, root(log.peaks))
 
 
 def _number(raw: bytes | None) -> int:

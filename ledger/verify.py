@@ -33,7 +33,7 @@ from protocol.body import parse_record, parse_step
 from protocol.charter import Charter
 from protocol.checkpoint import Checkpoint, note_holds, parse_checkpoint
 from protocol.entry import Entry, EntryId, NetworkId, open_header, signed_bytes
-from protocol.merkle import root_from
+from protocol.merkle import log_leaf, root_from
 from protocol.proof import Attestation, Item, Path, Proof, read_proof
 
 REASONS: Final = (
@@ -217,15 +217,10 @@ def _check_paths(witness: Witness, attestation: Attestation, entries: list[Entry
         log_root = root_from(path.size, entry.seq, entry.id, path.log)
         found = None
         if log_root is not None:
-            found = root_from(witness.checkpoint.logs, path.leaf, _leaf(entry, path.size, log_root), path.ledger)
+            found = root_from(witness.checkpoint.logs, path.leaf, log_leaf(entry.key, path.size, log_root), path.ledger)
         if found != witness.checkpoint.root:
             where = f"the root that checkpoint {_short(witness.entry)} attests"
             raise _Refused("path", f"the path from entry {_short(entry)} does not lead to {where}")
-
-
-def _leaf(entry: Entry, size: int, log_root: bytes) -> bytes:
-    """The leaf of the entry's log in the tree of the ledger root."""
-    return sha256(b"\x00" + entry.key + size.to_bytes(8, "big") + log_root).digest()
 
 
 def _short(entry: Entry) -> str:

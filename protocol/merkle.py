@@ -52,6 +52,11 @@ def root(peaks: Sequence[bytes]) -> bytes:
     return node
 
 
+def log_leaf(key: bytes, size: int, log_root: bytes) -> bytes:
+    """The leaf of a log in the tree of the ledger root: SHA-256(00 key u64-size log-root)."""
+    return sha256(b"\x00" + key + size.to_bytes(8, "big") + log_root).digest()
+
+
 def tree_root(leaves: Iterable[bytes]) -> bytes:
     """The root over `leaves` in order."""
     return root(append((), 0, leaves))

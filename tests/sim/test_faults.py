@@ -28,7 +28,7 @@ from node.engine.events import Reply
 from node.engine.sync import Sync
 from protocol.frame import encode_frame
 from protocol.limits import SEQ_MAX
-from protocol.merkle import root, tree_root
+from protocol.merkle import log_leaf, root, tree_root
 from protocol.message import Frame
 from protocol.reconcile import Head, HeadIndex
 from sim.invariants import look
@@ -137,7 +137,7 @@ def test_root_of_another_state_that_is_signed_is_found(monkeypatch: pytest.Monke
     def hasty(reader: Reader) -> Survey:
         """The heads of now, and the root without the log that is the last of them."""
         found = honest(reader)
-        leaves = [attest.leaf(*_log(reader, key)) for key, _, _ in found.heads[:-1]]
+        leaves = [log_leaf(*_log(reader, key)) for key, _, _ in found.heads[:-1]]
         return replace(found, root=tree_root(leaves))
 
     monkeypatch.setattr(attest, "survey", hasty)
@@ -157,7 +157,7 @@ def test_checkpoint_that_leaves_out_a_log_is_found(monkeypatch: pytest.MonkeyPat
     def blind(reader: Reader) -> Survey:
         """What a node would attest that hides a log: root and heads agree with each other."""
         found = honest(reader)
-        leaves = [attest.leaf(*_log(reader, key)) for key, _, _ in found.heads[1:]]
+        leaves = [log_leaf(*_log(reader, key)) for key, _, _ in found.heads[1:]]
         return Survey(tree_root(leaves), found.entries - found.heads[0].size, found.heads[1:])
 
     monkeypatch.setattr(attest, "survey", blind)
