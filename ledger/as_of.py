@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from keys.signing import PublicKey, verify
-from ledger.attest import Stated, held_id, latest
+from ledger.attest import Stated, latest
+from ledger.held import held_id, log_of, said_at, seqs_of
 from ledger.ingest import Item
-from ledger.layout import ARRIVAL, PLACE, U32, U64, LogState, decode_log, kind_key
+from ledger.layout import ARRIVAL, PLACE, U32, U64, LogState
 from ledger.storage import Reader, Storage
 from ledger.store import Ledger
 from protocol.checkpoint import State
@@ -44,12 +45,11 @@ def checkpoint_at(reader: Reader, node: PublicKey, time_ms: int) -> Stated | Non
 
     Dates never go back along a log. Cost: O(log n) reads, and `latest`'s.
     """
-    log = _log(reader, node)
+    log = log_of(reader, node)
     low, high = 0, log.size if log is not None else 0
     while log is not None and low < high:
         middle = (low + high) // 2
-        raw = reader.get("rows", PLACE.pack(log.number, middle)) or b""
-        if cast("int", unpack_row(raw[32:])[1]) <= time_ms:
+        if said_at(reader, log, middle).time_ms <= time_ms:
             low = middle + 1
         else:
             high = middle
@@ -61,7 +61,7 @@ def lacking(reader: Reader, state: State) -> list[Lacking]:
     found = []
     for key in sorted(state):
         size, known = state[key]
-        log = _log(reader, key)
+        log = log_of(reader, key)
         held = log.held if log is not None else 0
         if log is None or _beside(reader, log, size, known) is None:
             found.append(Lacking(key, max(1, size - held), held >= size))
@@ -105,13 +105,13 @@ def _batch(
             return runs, U64.unpack(raw)[0]
         number, first, count = ARRIVAL.unpack(value)
         key = PublicKey(reader.get("numbers", U32.pack(number)) or b"")
-        log = _log(reader, key)
+        log = log_of(reader, key)
         at, stop = planned.get(key, 0), min(first + count, state[key][0] if key in state else 0)
         while log is not None and first <= at < stop:
             taken = _rows(reader, log, at, stop)
             if not taken:
                 break  # they made way for another branch
-            runs.append(Run(key, at, _before(reader, log, at), taken))
+            runs.append(Run(key, at, held_id(reader, log, at - 1), taken))
             rows, size_bytes = rows + len(taken), size_bytes + sum(map(len, taken))
             at = planned[key] = at + len(taken)
     return runs, None
@@ -146,17 +146,17 @@ def _next_run(
     reader: Reader, network_id: NetworkId, key: PublicKey, first: int, size: int, last: EntryId
 ) -> Run | None:  # fmt: skip
     """Entries of a state's log from `first` on, up to one whose own signature holds; None where there are none."""
-    log = _log(reader, key)
+    log = log_of(reader, key)
     beside = _beside(reader, log, size, last) if log is not None else None
     if log is None or beside is None:
         return None
     own = size - len(beside)  # from there on the state's branch lies beside the log
     if first < own:
-        rows, prev = list(_rows(reader, log, first, own)), _before(reader, log, first)
+        rows, prev = list(_rows(reader, log, first, own)), held_id(reader, log, first - 1)
         rows += [row for _, row in beside[: _ROWS_MAX - len(rows)]] if first + len(rows) == own else []
     else:
         part = beside[first - own :][:_ROWS_MAX]
-        prev = beside[first - own - 1][0] if first > own else _before(reader, log, first)
+        prev = beside[first - own - 1][0] if first > own else held_id(reader, log, first - 1)
         rows = [row for _, row in part]
     entries, place = [], Place(key, first, prev)
     for row in rows:
@@ -186,11 +186,6 @@ def _beside(reader: Reader, log: LogState, size: int, last: EntryId) -> Sequence
 # -- rows -----------------------------------------------------------------------------------------
 
 
-def _log(reader: Reader, key: PublicKey) -> LogState | None:
-    raw = reader.get("logs", key)
-    return None if raw is None else decode_log(key, raw)
-
-
 def _held(ledger: Ledger, key: PublicKey) -> int:
     log = ledger.log(key)
     return log.held if log is not None else 0
@@ -198,9 +193,8 @@ def _held(ledger: Ledger, key: PublicKey) -> int:
 
 def _acts(reader: Reader, key: PublicKey, size: int) -> bool:
     """Whether there is an act among the first `size` entries of a log."""
-    log = _log(reader, key)
-    start, stop = (kind_key("act", PLACE.pack(log.number if log is not None else 0, seq)) for seq in (0, size))
-    return log is not None and next(iter(reader.scan("kinds", start, stop)), None) is not None
+    log = log_of(reader, key)
+    return log is not None and next(seqs_of(reader, log, "act", 0, size), None) is not None
 
 
 def _rows(reader: Reader, log: LogState, first: int, stop: int) -> tuple[bytes, ...]:
@@ -213,7 +207,3 @@ def _rows(reader: Reader, log: LogState, first: int, stop: int) -> tuple[bytes, 
             break
         rows.append(raw[32:])
     return tuple(rows)
-
-
-def _before(reader: Reader, log: LogState, seq: int) -> EntryId | None:
-    return held_id(reader, log, seq - 1) if seq else None

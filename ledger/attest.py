@@ -13,14 +13,14 @@ ids of the rows held; a node's states are read back to its last full checkpoint,
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey
-from ledger.layout import PLACE, LogState, decode_log, kind_key
+from ledger.held import held_id, log_of, said_at, seqs_back, seqs_of
+from ledger.layout import PLACE, LogState, decode_log
 from ledger.storage import Reader
 from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, draft, parse_checkpoint
-from protocol.codec import unpack_row
 from protocol.entry import EntryId, NetworkId
 from protocol.limits import SEQ_MAX
 from protocol.merkle import append, log_leaf, root, tree_root
@@ -71,7 +71,7 @@ def latest(reader: Reader, node: PublicKey, stop: int = SEQ_MAX) -> Stated | Non
 
     Cost: reads back to the last full one.
     """
-    log = _log(reader, node)
+    log = log_of(reader, node)
     if log is None:
         return None
     stop = min(stop, log.size)
@@ -87,7 +87,7 @@ def stated(reader: Reader, node: PublicKey, first: int = 0) -> Iterator[Stated]:
 
     The state is that of the moment: it changes with the next one, so copy what is to last.
     """
-    log = _log(reader, node)
+    log = log_of(reader, node)
     if log is None:
         return
     begin = 0
@@ -96,13 +96,12 @@ def stated(reader: Reader, node: PublicKey, first: int = 0) -> Iterator[Stated]:
         found = next(_stated(reader, log, seqs), None)
         if found is not None and found.whole.full and found.seq == _first_end(reader, log, seqs):
             begin = seqs[0]
-    start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (begin, max(begin, log.size)))
-    yield from _stated(reader, log, (PLACE.unpack(at[-PLACE.size :])[1] for at, _ in reader.scan("kinds", start, end)))
+    yield from _stated(reader, log, seqs_of(reader, log, KIND, begin, log.size))
 
 
 def full_is_due(reader: Reader, node: PublicKey) -> bool:
     """Whether a node's next checkpoint is to be a full one. Cost: reads at most FULL_EVERY bodies."""
-    log = _log(reader, node)
+    log = log_of(reader, node)
     parts = _backwards(reader, log, log.size) if log is not None else iter(())
     whole = (part for _, part in parts if part is not None and part.rest == 0)
     return not any(part.full for part in islice(whole, FULL_EVERY - 1))
@@ -116,7 +115,7 @@ def has_news(reader: Reader, before: State, found: Survey) -> bool:
         size, known = before.get(head.key, (0, None))
         if (size, known) == (head.size, head.id):
             continue
-        log = _log(reader, head.key)
+        log = log_of(reader, head.key)
         if log is None or head.size <= size or checkpoints_in(reader, log, size, head.size) != head.size - size:
             return True
         if size and held_id(reader, log, size - 1) != known:
@@ -141,20 +140,14 @@ def draft_next(reader: Reader, signer: SigningKey, network_id: NetworkId) -> lis
 
 def checkpoints_in(reader: Reader, log: LogState, first: int, stop: int) -> int:
     """How many of a log's entries in that range are checkpoints."""
-    start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (first, stop))
-    return sum(1 for _ in reader.scan("kinds", start, end))
+    return sum(1 for _ in seqs_of(reader, log, KIND, first, stop))
 
 
 def _backwards(reader: Reader, log: LogState, stop: int) -> Iterator[tuple[int, Checkpoint | None]]:
     """A log's checkpoint entries below `stop`, the last first; None: one that cannot be read."""
-    start = kind_key(KIND, PLACE.pack(log.number, 0))
-    at = kind_key(KIND, PLACE.pack(log.number, stop))
-    while (found := reader.before("kinds", at)) is not None and found[0] >= start:
-        at = found[0]
-        _, seq = PLACE.unpack(at[-PLACE.size :])
-        body = _row(reader, log, seq)[2]
+    for seq in seqs_back(reader, log, KIND, stop):
         try:
-            yield seq, parse_checkpoint(body or b"")
+            yield seq, parse_checkpoint(said_at(reader, log, seq).body or b"")
         except FormatError:
             yield seq, None
 
@@ -174,7 +167,7 @@ def _since_full(reader: Reader, log: LogState, stop: int) -> list[int]:
 def _first_end(reader: Reader, log: LogState, seqs: Sequence[int]) -> int | None:
     """The seq of the last entry of the checkpoint that begins `seqs`."""
     for seq in seqs:
-        body = _row(reader, log, seq)[2]
+        body = said_at(reader, log, seq).body
         if body is not None and parse_checkpoint(body).rest == 0:
             return seq
     return None
@@ -183,7 +176,7 @@ def _first_end(reader: Reader, log: LogState, seqs: Sequence[int]) -> int | None
 def _stated(reader: Reader, log: LogState, seqs: Iterable[int]) -> Iterator[Stated]:
     chain = Chain()
     for seq in seqs:
-        known, time_ms, body = _row(reader, log, seq)
+        known, time_ms, body = said_at(reader, log, seq)
         whole, _ = chain.take(seq, body)
         if whole is not None:
             yield Stated(seq, known, time_ms, whole, chain.state)
@@ -219,7 +212,7 @@ class Ranges:
 
         Cost: O(size) at first, then O(growth) since the nearest that is remembered.
         """
-        log = _log(reader, key)
+        log = log_of(reader, key)
         if log is None or log.held < size or held_id(reader, log, size - 1) != known:
             return None
         # rows may have made way for another branch since
@@ -242,21 +235,3 @@ class Ranges:
                 return None
             leaves.append(log_leaf(key, size, found))
         return tree_root(leaves)
-
-
-def held_id(reader: Reader, log: LogState, seq: int) -> EntryId | None:
-    """The id of the entry held at that place of a log."""
-    raw = reader.get("rows", PLACE.pack(log.number, seq))
-    return None if raw is None else EntryId(raw[:32])
-
-
-def _log(reader: Reader, key: PublicKey) -> LogState | None:
-    raw = reader.get("logs", key)
-    return None if raw is None else decode_log(key, raw)
-
-
-def _row(reader: Reader, log: LogState, seq: int) -> tuple[EntryId, int, bytes | None]:
-    """(id, time_ms, body) of a row held."""
-    raw = reader.get("rows", PLACE.pack(log.number, seq)) or b""
-    _, time_ms, _, _, body, _ = unpack_row(raw[32:])
-    return EntryId(raw[:32]), cast("int", time_ms), body if isinstance(body, bytes) else None

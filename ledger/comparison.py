@@ -20,17 +20,18 @@ entries that the checkpoint attests are not held: it is held against them once t
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
-from ledger.attest import KIND, Ranges, held_id, stated
-from ledger.layout import PLACE, LogState, decode_log, kind_key
+from ledger.attest import KIND, Ranges, stated
+from ledger.held import held_id, log_of, said_at, seqs_of
+from ledger.layout import LogState
 from ledger.search import Connection, Search
 from ledger.storage import Reader
 from ledger.store import Ledger
 from protocol.checkpoint import Attested, Chain, Checkpoint, State, Whole, note_holds, parse_checkpoint
-from protocol.codec import unpack_row
 from protocol.entry import EntryId
 from protocol.merkle import log_leaf, tree_root
 
@@ -275,12 +276,6 @@ class _Taking:
         self._db.execute(_INSERT, row)
 
 
-def log_of(view: Reader, key: PublicKey) -> LogState | None:
-    """What is known of a log."""
-    raw = view.get("logs", key)
-    return None if raw is None else decode_log(key, raw)
-
-
 def state_of_node(db: Connection, node: PublicKey) -> dict[PublicKey, tuple[int, EntryId]]:
     """What a node's last checkpoint attests; empty where there is none."""
     rows = db.execute("SELECT log, size, id FROM states WHERE node = ?", (node,))
@@ -300,17 +295,8 @@ def _last(db: Connection, node: PublicKey) -> tuple[int, bytes] | None:
 
 def _reads(view: Reader, log: LogState, after: int, most: int) -> list[_Read]:
     """The checkpoint entries of a log after that seq that count, at most so many."""
-    start, end = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (after + 1, max(after + 1, log.size)))
-    found: list[_Read] = []
-    for at, _ in view.scan("kinds", start, end):
-        if len(found) >= most:
-            break
-        place = at[-PLACE.size :]
-        raw = view.get("rows", place) or b""
-        _, time_ms, _, _, body, _ = unpack_row(raw[32:])
-        seq = PLACE.unpack(place)[1]
-        found.append(_Read(seq, EntryId(raw[:32]), int(str(time_ms)), body if isinstance(body, bytes) else None))
-    return found
+    seqs = islice(seqs_of(view, log, KIND, after + 1, log.size), most)
+    return [_Read(seq, *said_at(view, log, seq)) for seq in seqs]
 
 
 def _parsed(body: bytes | None) -> Checkpoint | None:

@@ -31,6 +31,7 @@ from keys.errors import AdmissionError, FormatError, RemoteError
 from keys.signing import PublicKey
 from ledger.authority import Authority, evaluate_held, evaluate_more
 from ledger.council import ActEntry
+from ledger.held import seqs_of
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.measure import Measure, ceiling, endorsed
 from ledger.storage import Reader, Writer
@@ -524,11 +525,8 @@ def read_acts(reader: Reader) -> list[ActEntry]:
 def _acts_of(reader: Reader, log: LogState) -> list[ActEntry]:
     """The acts in one log, all of them: whether they count is for `evaluate_held` to say."""
     acts = []
-    first, stop = (kind_key("act", PLACE.pack(log.number, seq)) for seq in (0, log.held))
-    for index_key, _ in reader.scan("kinds", first, stop):
-        place = index_key[4:]
-        _, seq = PLACE.unpack(place)
-        raw = reader.get("rows", place) or b""
+    for seq in seqs_of(reader, log, "act", 0, log.held):
+        raw = reader.get("rows", PLACE.pack(log.number, seq)) or b""
         _, _, refs, _, body, _ = unpack_row(raw[32:])
         known = tuple(EntryId(ref) for ref in cast("list[bytes]", refs))
         kept = body if isinstance(body, bytes) else None

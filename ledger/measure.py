@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from keys.signing import PublicKey, Signature, verify
 from ledger.authority import Authority
+from ledger.held import held_id
 from ledger.layout import PLACE, LogState
 from ledger.storage import Reader
 from protocol.acts import Cutoff
@@ -61,8 +62,7 @@ class Measure:
 
     def held_id(self, log: LogState, seq: int) -> EntryId | None:
         """The id of the entry held at `seq`; None: there is none."""
-        raw = self._reader.get("rows", PLACE.pack(log.number, seq)) if seq >= 0 else None
-        return None if raw is None else EntryId(raw[:32])
+        return held_id(self._reader, log, seq)
 
     def fact_at(self, log: LogState, seq: int) -> Facts:
         """What the row held at `seq` says."""

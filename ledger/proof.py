@@ -14,8 +14,9 @@ from typing import Final
 
 from keys.errors import FormatError, LocalError
 from keys.signing import PublicKey, verify
-from ledger.attest import Ranges, Stated, held_id, latest
+from ledger.attest import Ranges, Stated, latest
 from ledger.council import ActEntry, in_order, spares
+from ledger.held import held_id
 from ledger.knowledge import read
 from ledger.layout import PLACE, LogState, decode_log
 from ledger.proof_acts import ProofActs

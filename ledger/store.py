@@ -19,6 +19,7 @@ from keys.errors import FormatError, HomeError, StorageError
 from keys.signing import PublicKey, verify
 from ledger.authority import Authority, evaluate_held
 from ledger.council import ActEntry
+from ledger.held import log_of
 from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts, read_forks
 from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
 from ledger.measure import Measure
@@ -202,8 +203,7 @@ class Ledger:
     def log(self, key: PublicKey) -> LogState | None:
         """What is known of `key`'s log."""
         with self.storage.read() as txn:
-            raw = txn.get("logs", key)
-        return None if raw is None else decode_log(key, raw)
+            return log_of(txn, key)
 
     def arrival(self) -> int:
         """How many entries have ever arrived: the cursor after the last."""

@@ -5,14 +5,16 @@ Verdicts come from the index (`ledger/comparison.py`), everything else from the 
 
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from keys.errors import FormatError, UsageError
 from keys.signing import PublicKey
-from ledger.attest import KIND, checkpoints_in, held_id, latest
+from ledger.attest import KIND, checkpoints_in, latest
 from ledger.authority import Standing
-from ledger.comparison import log_of, state_of_node
-from ledger.layout import PLACE, LogState, decode_log, kind_key
+from ledger.comparison import state_of_node
+from ledger.held import held_id, log_of, said_at, seqs_back
+from ledger.layout import PLACE, LogState, decode_log
 from ledger.measure import ceiling
 from ledger.projection import Projection
 from ledger.search import HISTORY_MAX, Connection
@@ -239,12 +241,7 @@ def _first(db: Connection, view: Reader, log: LogState, node: PublicKey, seq: in
 
 def _last_of(view: Reader, log: LogState, kind: str, most: int) -> list[bytes]:
     """The ids of a log's last entries of a kind that count, the last first, at most so many."""
-    start, at = (kind_key(kind, PLACE.pack(log.number, seq)) for seq in (0, log.size))
-    found: list[bytes] = []
-    while len(found) < most and (known := view.before("kinds", at)) is not None and known[0] >= start:
-        at = known[0]
-        found.append((view.get("rows", at[-PLACE.size :]) or b"")[:32])
-    return found
+    return [said_at(view, log, seq).id for seq in islice(seqs_back(view, log, kind, log.size), most)]
 
 
 def _row(db: Connection, known: bytes) -> dict[str, Value] | None:

@@ -9,12 +9,10 @@ from typing import Final
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey
 from ledger import attest
-from ledger.comparison import log_of
-from ledger.layout import PLACE, kind_key
+from ledger.held import log_of, said_at, seqs_of
 from ledger.search import Search
 from ledger.store import Ledger
 from protocol.body import Alarm, encode_alarm, parse_alarm
-from protocol.codec import unpack_row
 from protocol.entry import EntryId
 from protocol.frame import Draft
 
@@ -62,11 +60,9 @@ def _alarms_of(ledger: Ledger, node: PublicKey) -> set[EntryId]:
         log = log_of(view, node)
         if log is None:
             return set()
-        start, end = (kind_key(ALARM, PLACE.pack(log.number, seq)) for seq in (0, log.held))
-        for at, _ in view.scan("kinds", start, end):
-            body = unpack_row((view.get("rows", at[-PLACE.size :]) or b"")[32:])[4]
+        for seq in seqs_of(view, log, ALARM, 0, log.held):
             try:
-                found.add(parse_alarm(body if isinstance(body, bytes) else b"").checkpoint)
+                found.add(parse_alarm(said_at(view, log, seq).body or b"").checkpoint)
             except FormatError:
                 continue  # it was not written by this program, and says nothing
     return found

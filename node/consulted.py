@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 from keys.errors import LocalError
 from keys.files import replace_file, sync_folder
 from keys.signing import PublicKey
-from ledger.layout import PLACE, kind_key
+from ledger.held import seqs_of
 from protocol.body import Consultation
 from protocol.entry import EntryId
+from protocol.limits import SEQ_MAX
 
 if TYPE_CHECKING:
     from ledger.store import Ledger
@@ -128,9 +129,8 @@ class Journal:
         log = self._ledger.log(start.key) if start.key is not None else None
         if log is None:
             return 0
-        first, stop = (kind_key(KIND, PLACE.pack(log.number, seq)) for seq in (start.seq, 1 << 62))
         with self._ledger.storage.read() as reader:
-            return sum(1 for _ in reader.scan("kinds", first, stop))
+            return sum(1 for _ in seqs_of(reader, log, KIND, start.seq, SEQ_MAX))
 
     @contextmanager
     def _open(self, *, create: bool = False) -> Iterator[tuple[int, bytes]]:
