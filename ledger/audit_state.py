@@ -284,7 +284,7 @@ class Audit:
     def _left_out(self, log: Log, judgement: Judgement) -> None:
         """Notes of what is held and does not count: void after a cutoff, disputed where that is not decided."""
         cutoff = judgement.cutoffs.get(log.key)
-        end = log.chained if cutoff is None else max(log.size, min(log.chained, _end_of(cutoff)))
+        end = log.chained if cutoff is None else max(log.size, min(log.chained, cutoff.end))
         if end > log.size:
             why = "no later signature of it could be passed on" if log.forked_at is None else f"fork at {log.forked_at}"
             found = f"{end - log.size} entries from seq {log.size} on are kept"
@@ -319,14 +319,9 @@ def _most(log: Log, judgement: Judgement) -> int | None:
         limits.append(0)
     cutoff = judgement.cutoffs.get(log.key)
     if cutoff is not None:
-        limits.append(_end_of(cutoff))
+        limits.append(cutoff.end)
     if log.forked_at is not None and log.key not in judgement.endorsed:
         limits.append(log.forked_at)
     if log.key in judgement.heard:
         limits.append(ROOT_ENTRIES_MAX)
     return min(limits, default=None)
-
-
-def _end_of(cutoff: Cutoff) -> int:
-    """How many entries a cutoff leaves."""
-    return 0 if cutoff.id is None else cutoff.seq + 1

@@ -121,7 +121,7 @@ def decide(charter: Charter, acts: Iterable[tuple[ActEntry, Act]]) -> Council:
 
 def lower(one: Cutoff, other: Cutoff) -> bool:
     """Whether `one` leaves less of a log than `other`; of two at one seq the smaller id counts as the lower."""
-    return _order(one) < _order(other)
+    return one.order < other.order
 
 
 def spares(cutoff: Cutoff | None, seq: int) -> bool:
@@ -315,7 +315,3 @@ def _outcome(state: _State, ends: _Ends, speakers: frozenset[PublicKey]) -> Coun
         for item in state.proposals.values()
     )
     return Council(state.members, state.roots, speakers, state.threshold, ends, state.removed, proposals)
-
-
-def _order(cutoff: Cutoff) -> tuple[int, bytes]:
-    return (-1, b"") if cutoff.id is None else (cutoff.seq, cutoff.id)

@@ -29,7 +29,7 @@ from protocol.reconcile import Head
 
 def end_of(cutoff: Cutoff | None) -> int:
     """How many entries a cutoff leaves."""
-    return SEQ_MAX + 1 if cutoff is None else 0 if cutoff.id is None else cutoff.seq + 1
+    return SEQ_MAX + 1 if cutoff is None else cutoff.end
 
 
 def endorsed(log: LogState, authority: Authority) -> bool:

@@ -153,7 +153,7 @@ class ProofActs:
 
     def _cut(self, cutoff: Cutoff) -> bool:
         known = self.cutoffs.get(cutoff.key)
-        if known is not None and _order(cutoff) >= _order(known):
+        if known is not None and cutoff.order >= known.order:
             return False
         self.cutoffs[cutoff.key] = cutoff
         return True
@@ -199,8 +199,3 @@ class ProofActs:
                 own = [key for key, known in self.certified.items() if known.agency == change.name]
                 for key in (gone.key, *own):
                     self._cut(cutoffs.get(key, Cutoff(key, 0, None)))
-
-
-def _order(cutoff: Cutoff) -> tuple[int, bytes]:
-    """Of two cutoffs the lower counts: none before any, then the smaller seq, then the smaller id."""
-    return (-1, b"") if cutoff.id is None else (cutoff.seq, cutoff.id)

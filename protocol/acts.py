@@ -48,6 +48,16 @@ class Cutoff:
     seq: int
     id: EntryId | None
 
+    @property
+    def end(self) -> int:
+        """How many entries it leaves."""
+        return 0 if self.id is None else self.seq + 1
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """Of two cutoffs of a key the lower counts: none before any, then the smaller seq, then the smaller id."""
+        return self.end, self.id or b""
+
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
