@@ -67,19 +67,7 @@ def tree_root(leaves: Iterable[bytes]) -> bytes:
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """The hashes beside the way from leaf `index` to the root, lowest first. Raises IndexError. O(n) hashes."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} of {len(leaves)}")
-    start, stop = 0, len(leaves)
-    path: list[bytes] = []
-    while stop - start > 1:
-        split = start + _half(stop - start)
-        if index < split:
-            path.append(tree_root(leaves[split:stop]))
-            stop = split
-        else:
-            path.append(tree_root(leaves[start:split]))
-            start = split
-    return path[::-1]
+    return inclusion_proofs(leaves, (index,))[1][index]
 
 
 def inclusion_proofs(leaves: Iterable[bytes], indices: Iterable[int]) -> tuple[bytes, dict[int, list[bytes]]]:
