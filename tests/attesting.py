@@ -12,11 +12,12 @@ from ledger.store import Ledger, create
 from protocol.acts import Certify, encode_act
 from protocol.body import encode_record
 from protocol.checkpoint import draft
-from protocol.entry import EntryId, Place, open_row
+from protocol.entry import EntryId, Place
 from protocol.frame import Run, sign_run
 from protocol.message import Fork
 from sim.disk import MemoryStorage
 from sim.founding import AGENCIES, found, key_of
+from tests.ledgers import ids_of
 
 NAME = "attesting"
 START_MS = 1_767_225_600_000
@@ -103,16 +104,6 @@ class Witness:
                 db.execute("SELECT * FROM attested ORDER BY log, node, seq").fetchall(),
                 db.execute("SELECT * FROM states ORDER BY node, log").fetchall(),
             ]
-
-
-def ids_of(run: Run) -> list[EntryId]:
-    """The ids of a run's entries."""
-    ids, place = [], run.place
-    for row in run.rows:
-        entry = open_row(row, place)
-        ids.append(entry.id)
-        place = entry.after
-    return ids
 
 
 def part(run: Run, first: int, stop: int) -> Run:

@@ -9,6 +9,7 @@ from typing import cast
 from keys.signing import PublicKey, SigningKey
 from ledger.audit_finding import Report
 from ledger.layout import ARRIVAL, FORMAT, INDEXED_KINDS, PLACE, U32, U64, LogState, kind_key
+from ledger.store import Ledger, create
 from protocol.acts import Certify, Unit, encode_act
 from protocol.body import encode_record
 from protocol.bundle import BundleWriter
@@ -127,6 +128,19 @@ def bundle(world: World, runs: Sequence[Run] | None = None, network: bytes = NET
         writer.add(fork)
     writer.close()
     return out.getvalue()
+
+
+def admitted(world: World) -> tuple[MemoryStorage, Ledger]:
+    """A store that admission has made of a world, and the ledger in it."""
+    storage = MemoryStorage()
+    ledger = create(storage, CHARTER_FILE)
+    for run in world.runs():
+        result = ledger.commit([encode_frame([run])])
+        assert result.outcomes[0].refused is None
+        ledger.apply(result)
+    for fork in world.forks:
+        ledger.apply(ledger.commit([fork]))
+    return storage, ledger
 
 
 def store(world: World, charter_file: bytes = CHARTER_FILE) -> MemoryStorage:

@@ -108,3 +108,13 @@ class World:
         before = None if mine is None or full else mine.state
         bodies = draft(signer, self.ledger.network_id, found.root, found.heads, before)
         return self.write(signer, [("checkpoint", body, ()) for body in bodies])[-1]
+
+
+def ids_of(run: Run) -> list[EntryId]:
+    """The ids of a run's entries."""
+    ids, place = [], run.place
+    for row in run.rows:
+        entry = open_row(row, place)
+        ids.append(entry.id)
+        place = entry.after
+    return ids

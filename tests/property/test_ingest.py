@@ -20,6 +20,7 @@ from protocol.merkle import tree_root
 from protocol.message import Fork
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of, sign_run
+from tests.ledgers import ids_of
 
 NAME = "ingest tests"
 CHARTER = found(NAME)
@@ -49,15 +50,6 @@ def part(run: Run, first: int, end: int) -> Run:
     for row in run.rows[:first]:
         place = open_row(row, place).after
     return Run(run.key, place.seq, place.prev, run.rows[first:end])
-
-
-def ids_of(run: Run) -> list[EntryId]:
-    ids, place = [], run.place
-    for row in run.rows:
-        entry = open_row(row, place)
-        ids.append(entry.id)
-        place = entry.after
-    return ids
 
 
 def by_id(entry: Entry) -> EntryId:

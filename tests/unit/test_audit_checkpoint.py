@@ -17,21 +17,19 @@ from ledger.audit_journal import Journal, read_journal
 from ledger.audit_source import BundleSource, StoreSource
 from ledger.audit_state import Options
 from ledger.audit_stretch import Checker, Result, Task, one_by_one
-from ledger.store import create
 from protocol.acts import Revoke, encode_act
 from protocol.body import Alarm, encode_alarm
 from protocol.checkpoint import Attested, Checkpoint, note_text, parse_checkpoint, read_note, render_note
 from protocol.codec import encode
 from protocol.entry import NetworkId, open_row
-from protocol.frame import Run, encode_frame
-from sim.disk import MemoryStorage
+from protocol.frame import Run
 from tests.audit_world import (
     CHARTER,
-    CHARTER_FILE,
     ENTRIES,
     NETWORK,
     Log,
     World,
+    admitted,
     bundle,
     checkpoint,
     erase,
@@ -387,23 +385,11 @@ def test_eventful_ledger_is_sound() -> None:
 def test_store_that_admission_made_of_it_is_sound() -> None:
     world = eventful()
     world.log("bobur-2").rows[:] = []
-    storage = admitted(world)
+    storage, _ = admitted(world)
     report = audit_storage(storage, CHARTER)
     assert report.faults == ()
     assert report.checkpoints == 5  # the last attests what is void, and was not taken
     assert sorted(note.kind for note in report.notes) == ["fork", "held-back", "held-back"]
-
-
-def admitted(world: World) -> MemoryStorage:
-    storage = MemoryStorage()
-    ledger = create(storage, CHARTER_FILE)
-    for run in world.runs():
-        result = ledger.commit([encode_frame([run])])
-        assert result.outcomes[0].refused is None
-        ledger.apply(result)
-    for fork in world.forks:
-        ledger.apply(ledger.commit([fork]))
-    return storage
 
 
 # -- several sources ----------------------------------------------------------------------------------

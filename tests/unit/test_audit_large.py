@@ -10,15 +10,12 @@ import pytest
 from ledger.audit import audit_bundle, audit_storage
 from ledger.audit_state import Options
 from ledger.layout import U64
-from ledger.store import create
 from node.processes import on_all_cores
 from protocol.acts import Revoke, encode_act
 from protocol.checkpoint import Attested, State, draft
 from protocol.entry import Place, sign_entry
-from protocol.frame import encode_frame
 from protocol.merkle import append, root, tree_root
-from sim.disk import MemoryStorage
-from tests.audit_world import CHARTER, CHARTER_FILE, NETWORK, Log, World, bundle, erase, fork_at, key, record
+from tests.audit_world import CHARTER, NETWORK, Log, World, admitted, bundle, erase, fork_at, key, record
 
 OFFICERS, NODES = 20, 3
 SPACE = sha256(b"a compartment").digest()
@@ -86,14 +83,7 @@ def test_large_sound_ledger_has_no_fault(entries: int) -> None:
     assert report.entries >= entries
     assert report.checkpoints == 20
     assert {note.kind for note in report.notes} == {"erased", "fork", "void"}
-    storage = MemoryStorage()
-    ledger = create(storage, CHARTER_FILE)
-    for run in world.runs():
-        result = ledger.commit([encode_frame([run])])
-        assert result.outcomes[0].refused is None
-        ledger.apply(result)
-    for fork in world.forks:
-        ledger.apply(ledger.commit([fork]))
+    storage, ledger = admitted(world)
     stored = audit_storage(storage, CHARTER, Options(spread=on_all_cores))
     assert stored.faults == ()
     assert stored.root == report.root == ledger.root()

@@ -12,7 +12,8 @@ from protocol.acts import Revoke, encode_act
 from protocol.checkpoint import Attested, Checkpoint, encode_checkpoint, parse_checkpoint
 from sim.founding import key_of
 from sim.model import naive_root
-from tests.attesting import NAME, NODES, OFFICERS, START_MS, Witness, ids_of, part, record
+from tests.attesting import NAME, NODES, OFFICERS, START_MS, Witness, part, record
+from tests.ledgers import ids_of
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from node.desk import Desk
 from protocol.acts import Certify, Unit, encode_act
 from protocol.body import encode_record, encode_step
 from protocol.codec import Value, encode
-from protocol.entry import EntryId, Place, open_row
+from protocol.entry import EntryId, Place
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of, sign_run
+from tests.ledgers import ids_of
 
 NAME = "desk tests"
 ROOT = key_of(NAME, "scc")
@@ -60,12 +61,7 @@ def write(ledger: Ledger, signer: object, drafts: list[tuple[str, bytes]]) -> li
     result = ledger.commit([(run,)])
     assert result.outcomes[0].refused is None
     ledger.apply(result)
-    ids, place = [], run.place
-    for row in run.rows:
-        entry = open_row(row, place)
-        ids.append(entry.id)
-        place = entry.after
-    return ids
+    return ids_of(run)
 
 
 def found_types(desk: Desk, words: str) -> list[str]:
