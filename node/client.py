@@ -12,20 +12,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from keys import errors
 from keys.errors import BusyError, FormatError, HamkorError, KeyFileError, LocalError, MarkError
 from keys.mark import Mark, mark_path
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
-from node.consulted import Noted
 from node.home import Home, open_home
 from node.submit import BATCH_MAX, naming, pending_runs, run_request, sign_batch
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
 from protocol.frame import Draft, Run
 from protocol.limits import FRAME_BYTES_TARGET
+
+if TYPE_CHECKING:
+    from node.consulted import Noted
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 _CONNECT_WAIT_S: Final = 5.0
@@ -154,7 +156,7 @@ class _ReadingsAt:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, notes: Sequence[Noted]) -> None:
+    def add(self, notes: "Sequence[Noted]") -> None:
         """Durable when this returns. The node says when it is, and who asks."""
         with open_node(open_home(self._path)) as node:
             for note in notes:
@@ -163,7 +165,7 @@ class _ReadingsAt:
                     "consult", records=list(read.records), why=read.why, command=read.command, officer=read.officer
                 )
 
-    def pending(self) -> Sequence[Noted]:
+    def pending(self) -> "Sequence[Noted]":
         """Nothing: it waits at that node."""
         return ()
 

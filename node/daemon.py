@@ -402,7 +402,8 @@ class Driver:
             for run in pending_runs(mark):
                 if run.end > self.ledger.heads.get(me).size:
                     await self.ask(partial(_submitted, run))  # signed before a crash, never admitted
-            drafts, acts = make(), acts_to_name(self.ledger, me)
+            drafts = await trio.to_thread.run_sync(make)  # O(logs) where it is a checkpoint
+            acts = acts_to_name(self.ledger, me)
             while drafts:
                 log_state = self.ledger.log(me)
                 size, last = (log_state.size, log_state.id) if log_state is not None else (0, None)
