@@ -19,18 +19,26 @@ A mark is born with its key, says "nothing signed yet", and moves on with every 
 size: entries signed; id: of the last, zeros where there is none. birth_ns: of this very file, 0 where the file system
 does not tell; then `machine`, SHA-256 of the machine's id, is compared instead (zeros where there is none). Version 1
 had seq in place of size and neither state, birth_ns nor machine; it is read, and written anew with the next signature.
+
+**One sync for each.** A new mark is written and synced as `.NAME.new`, with which it is durable, name and all (see
+`keys.files.make_file`); then it takes the name of the one before, and no sync is spent on that. Should a power cut undo
+the renaming, the old mark has its name again and the new one lies beside it, whole: where `.NAME.new` is whole, it is
+the mark. Where it is not, the power went before the sync had ended, and so before anything was let out: the other is.
+A file that is written over in place, or several that are used in turn, would save no more than the rename, and could
+be put back without a trace: a file's birth tells one content from another because each content has a file of its own.
 """
 
 import ctypes
 import os
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from keys.errors import MarkError
-from keys.files import replace_file
+from keys.files import make_file, settle_file
 from keys.signing import PublicKey
 
 MAGIC: Final = b"hamkor mark 2\n"
@@ -63,20 +71,21 @@ class Mark:
         self.lost = True  # there is no file
         self._state = _OPEN
         self._at_home = True  # the file is the one that was written here
+        self._new = path.with_name(f".{path.name}.new")
+        self._settled = True  # False: `_new` is the mark
 
     @classmethod
     def open(cls, path: Path, public: PublicKey) -> "Mark":
         """The mark in `path`; `lost` where there is no file. Raises MarkError on a damaged file."""
         mark = cls(path, public)
-        try:
-            with path.open("rb") as file:
-                raw = file.read(FILE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return mark
-        except OSError as error:
-            raise MarkError(f"the high-water mark {path} cannot be read: {error.strerror}") from None
-        mark._decode(raw)
-        mark.lost = False
+        raw = _read(mark._new)
+        if raw is not None and _is_whole(raw):
+            mark._settled = False
+        else:
+            raw = _read(path)
+        if raw is not None:
+            mark._decode(raw, path if mark._settled else mark._new)
+            mark.lost = False
         return mark
 
     @classmethod
@@ -165,17 +174,20 @@ class Mark:
             return raw + sha256(raw).digest()
 
         try:
-            replace_file(self.path, lambda descriptor: content(birth_ns_of(descriptor)))
+            if not self._settled:  # until now it alone says what was signed last
+                settle_file(self._new, self.path)
+                self._settled = True
+            make_file(self._new, lambda descriptor: content(birth_ns_of(descriptor)))
+            self._new.replace(self.path)
         except OSError as error:
             raise MarkError(f"the high-water mark {self.path} cannot be written: {error.strerror}") from None
         self.lost = False
 
-    def _decode(self, raw: bytes) -> None:
-        content, checksum = raw[:-32], raw[-32:]
+    def _decode(self, raw: bytes, path: Path) -> None:
+        content = raw[:-32]
         layout = _HEAD_1 if raw.startswith(_MAGIC_1) else _HEAD
         start = len(MAGIC) + layout.size
-        known = raw.startswith((MAGIC, _MAGIC_1)) and len(content) >= start
-        if not known or sha256(content).digest() != checksum:
+        if not _is_whole(raw) or len(content) < start:
             raise MarkError(f"the high-water mark {self.path} is damaged. {ADVICE}")
         if layout is _HEAD_1:
             public, seq, last, self.first_seq, count = layout.unpack_from(content, len(MAGIC))
@@ -188,7 +200,7 @@ class Mark:
             raise MarkError(f"the high-water mark {self.path} is of another key than {self.public.hex()[:12]}")
         if size:
             self.seq, self.id = size - 1, last
-        here = birth_ns_of(self.path)
+        here = birth_ns_of(path)
         if birth_ns and here:
             self._at_home = birth_ns == here
         elif machine != _NO_ID and _machine() != _NO_ID:
@@ -206,6 +218,22 @@ class Mark:
         self.pending = tuple(blobs)
 
 
+def _read(path: Path) -> bytes | None:
+    """What is in a file; None: there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MarkError(f"the high-water mark {path} cannot be read: {error.strerror}") from None
+
+
+def _is_whole(raw: bytes) -> bool:
+    """Whether it is a mark as it was written, to the last byte."""
+    return raw.startswith((MAGIC, _MAGIC_1)) and sha256(raw[:-32]).digest() == raw[-32:]
+
+
 ADVICE: Final = (
     "Nothing was signed. Reading and syncing go on. To write again, make a new key with hamkor rekey and have its card"
     " certified; keys are never copied or restored"
@@ -218,6 +246,7 @@ _AT_FDCWD: Final = -100
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BTIME: Final = 0x800
 _BTIME_AT: Final = 80  # in struct statx: i64 seconds, u32 nanoseconds
+_statx: Final[Callable[..., int] | None] = getattr(ctypes.CDLL(None), "statx", None)
 
 
 def birth_ns_of(file: int | Path) -> int:
@@ -225,20 +254,20 @@ def birth_ns_of(file: int | Path) -> int:
 
     Nothing sets this time but the making of the file. Python's `os.stat` leaves it out, so the C library is asked.
     """
-    statx: Callable[..., int] | None = getattr(ctypes.CDLL(None), "statx", None)
-    if statx is None:
+    if _statx is None:
         return 0
     answer = ctypes.create_string_buffer(256)
     if isinstance(file, int):
-        failed = statx(file, b"", _AT_EMPTY_PATH, _STATX_BTIME, answer)
+        failed = _statx(file, b"", _AT_EMPTY_PATH, _STATX_BTIME, answer)
     else:
-        failed = statx(_AT_FDCWD, os.fsencode(file), 0, _STATX_BTIME, answer)
+        failed = _statx(_AT_FDCWD, os.fsencode(file), 0, _STATX_BTIME, answer)
     if failed or not struct.unpack_from("=I", answer, 0)[0] & _STATX_BTIME:
         return 0
     seconds, nanoseconds = struct.unpack_from("=qI", answer, _BTIME_AT)
     return int(seconds * 10**9 + nanoseconds)
 
 
+@cache
 def _machine() -> bytes:
     """SHA-256 of the machine's id, zeros where it has none."""
     try:

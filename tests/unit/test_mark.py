@@ -1,5 +1,6 @@
 """The high-water mark: a key never signs twice at one place."""
 
+import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -128,6 +129,84 @@ def test_every_flipped_bit_and_truncation_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(bytes(changed))
         with pytest.raises(MarkError):
             Mark.open(path, KEY)
+
+
+def undone(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mark of five entries, and one of six beside it, as after a power cut that undid the renaming; where that is."""
+    Mark.open(path, KEY).advance(4, identity(4), (b"rows",))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda _self, _target: None)
+        Mark.open(path, KEY).advance(5, identity(5), (b"more",))
+    return path.with_name(f".{path.name}.new")
+
+
+def test_mark_whose_renaming_a_power_cut_undid_is_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m"
+    undone(path, monkeypatch)
+    old = path.read_bytes()
+    mark = Mark.open(path, KEY)
+    assert (mark.seq, mark.pending, mark.check(5, identity(4))) == (5, (b"more",), "resubmit")
+    with monkeypatch.context() as patch:  # the next signature fails: what is durable stays
+        patch.setattr(os, "write", lambda _descriptor, _content: Path("/nonexistent").stat())
+        with pytest.raises(MarkError, match="cannot be written"):
+            mark.advance(6, identity(6))
+    assert Mark.open(path, KEY).seq == 5
+    assert path.read_bytes() != old
+    Mark.open(path, KEY).advance(6, identity(6))
+    assert Mark.open(path, KEY).check(7, identity(6)) == "ok"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_mark_that_was_cut_off_in_the_writing_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = undone(tmp_path / "m", monkeypatch)
+    whole = new.read_bytes()
+    for size in range(len(whole)):
+        new.write_bytes(whole[:size])
+        assert Mark.open(tmp_path / "m", KEY).seq == 4
+    Mark.open(tmp_path / "m", KEY).advance(5, identity(5))
+    assert Mark.open(tmp_path / "m", KEY).seq == 5
+
+
+def test_copied_mark_that_has_not_its_name_yet_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = undone(tmp_path / "m", monkeypatch)
+    if birth_ns_of(new) == 0:
+        pytest.skip("this file system does not tell when a file was made")
+    kept, born = new.read_bytes(), birth_ns_of(new)
+    while birth_ns_of(new) <= born:  # until the clock of the file system has ticked
+        new.unlink()
+        new.write_bytes(kept)
+    with pytest.raises(MarkError, match="copied or restored"):
+        Mark.open(tmp_path / "m", KEY).check(6, identity(5))
+
+
+def test_old_mark_written_over_the_new_one_in_place_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    Mark.open(path, KEY).advance(4, identity(4))
+    if birth_ns_of(path) == 0:
+        pytest.skip("this file system does not tell when a file was made")
+    old, born, seq = path.read_bytes(), birth_ns_of(path), 4
+    while birth_ns_of(path) <= born:
+        seq += 1
+        Mark.open(path, KEY).advance(seq, identity(seq))
+    path.write_bytes(old)
+    with pytest.raises(MarkError, match="copied or restored"):
+        Mark.open(path, KEY).check(5, identity(4))
+
+
+def test_mark_is_synced_before_it_is_given_out_and_each_is_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    mark = Mark.open(tmp_path / "m", KEY)
+    kept = []
+    for seq in range(3):
+        mark.advance(seq, identity(seq))
+        kept.append((tmp_path / "m").open("rb"))  # so that its number is not given to another
+        assert synced[-1] == (tmp_path / "m").stat().st_ino
+    assert len({os.fstat(file.fileno()).st_ino for file in kept}) == 3
+    for file in kept:
+        file.close()
 
 
 def test_mark_of_another_key_is_refused(tmp_path: Path) -> None:
