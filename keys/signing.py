@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NewType
 
 from nacl._sodium import ffi, lib
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
 PublicKey = NewType("PublicKey", bytes)  # 32 bytes
@@ -18,6 +18,7 @@ Signature = NewType("Signature", bytes)  # 64 bytes
 SEED_BYTES = 32
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
+_BUFFER = ffi.typeof("unsigned char[]")
 
 
 class SigningKey:
@@ -38,8 +39,14 @@ class SigningKey:
         return cls(seed)
 
     def sign(self, message: bytes) -> Signature:
-        """The signature of `message`, 64 bytes, deterministic. Cost: about 20 us."""
-        return Signature(crypto_sign(message, self._secret)[:SIGNATURE_BYTES])
+        """The signature of `message`, 64 bytes, deterministic. Cost: about 20 us.
+
+        The same function of libsodium as in PyNaCl's own wrapper, whose copies cost 1 us.
+        """
+        signed = ffi.new(_BUFFER, SIGNATURE_BYTES + len(message))  # the signature, then a copy of the message
+        if lib.crypto_sign(signed, ffi.NULL, message, len(message), self._secret) != 0:
+            raise RuntimeError("libsodium does not sign")
+        return Signature(ffi.buffer(signed, SIGNATURE_BYTES)[:])
 
     def __repr__(self) -> str:
         return f"SigningKey(public={self.public.hex()[:12]})"

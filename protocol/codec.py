@@ -44,7 +44,7 @@ def _ordered(value: object, depth: int) -> object:
             raise TypeError("map keys must be text")
         return {key: _ordered(value[key], depth - 1) for key in sorted(value, key=str.encode)}
     if isinstance(value, (list, tuple)):
-        return [_ordered(item, depth - 1) for item in value]
+        return [item if type(item) in _PLAIN else _ordered(item, depth - 1) for item in value]
     raise TypeError(f"{type(value).__name__} has no canonical form; a fraction is written as decimal text")
 
 

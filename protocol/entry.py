@@ -16,7 +16,7 @@ entry before, so a run of rows and one valid signature on its last prove them al
     >>> verify_entry(entry, network_id)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple, NewType, cast
@@ -83,22 +83,35 @@ def sign_row(
     refs: Sequence[EntryId] = (), space: bytes | None = None,
 ) -> bytes:  # fmt: skip
     """The row of a new entry at `place`, signed. refs may come in any order. Raises FormatError on a bad field."""
-    return sign_entry(signer, network_id, place, kind, body, time_ms, refs, space)[0]
+    return sign_rows(signer, network_id, place, [(kind, body, refs)], time_ms, space)[0][0]
 
 
-def sign_entry(
-    signer: SigningKey, network_id: NetworkId, place: Place, kind: str, body: bytes, time_ms: int,
-    refs: Sequence[EntryId], space: bytes | None = None,
-) -> tuple[bytes, EntryId]:  # fmt: skip
-    """Like `sign_row`; the row and the new entry's id. Cost: one signature and about 5 us."""
-    ordered = sorted(set(refs))
-    _check_fields(kind, time_ms, ordered, space, len(body))
-    _check_place(place.seq, place.prev)
+def sign_rows(
+    signer: SigningKey, network_id: NetworkId, place: Place, drafts: Iterable[tuple[str, bytes, Sequence[EntryId]]],
+    time_ms: int, space: bytes | None = None,
+) -> tuple[list[bytes], list[EntryId]]:  # fmt: skip
+    """The rows of `drafts`, (kind, body, refs in any order), as the next entries at `place`, and the entries' ids.
+
+    Raises FormatError on a bad field. Cost: one signature and about 3 us an entry.
+    """
     if signer.public != place.key:
         raise FormatError("the signing key is not the key of the log")
-    header = make_header(place, ordered, kind, space, len(body), sha256(body).digest(), time_ms)
-    signature = signer.sign(signed_bytes(network_id, header))
-    return bytes(pack([kind, time_ms, ordered, space, body, signature])), entry_id(header, signature)
+    key, seq, prev = place.key, place.seq, place.prev
+    sign, signed = signer.sign, signed_bytes(network_id, b"")
+    rows: list[bytes] = []
+    ids: list[EntryId] = []
+    for kind, body, refs in drafts:
+        ordered = sorted(set(refs)) if refs else []
+        size = len(body)
+        _check_fields(kind, time_ms, ordered, space, size)
+        _check_place(seq, prev)
+        header = pack([VERSION, key, seq, prev, ordered, kind, space, size, sha256(body).digest(), time_ms])
+        signature = sign(signed + header)
+        rows.append(pack([kind, time_ms, ordered, space, body, signature]))
+        prev = entry_id(header, signature)
+        ids.append(prev)
+        seq += 1
+    return rows, ids
 
 
 def make_header(

@@ -16,7 +16,7 @@ import zstandard
 from keys.errors import FormatError
 from keys.signing import PublicKey, SigningKey
 from protocol.codec import pack, unpack_row
-from protocol.entry import EntryId, NetworkId, Place, sign_entry
+from protocol.entry import EntryId, NetworkId, Place, sign_rows
 from protocol.limits import FRAME_BYTES_MAX, FRAME_ENTRIES_MAX, FRAME_RUNS_MAX, SEQ_MAX
 
 _PLAIN, _ZSTD = b"\x00", b"\x01"
@@ -51,13 +51,8 @@ def sign_run(
     signer: SigningKey, network_id: NetworkId, place: Place, drafts: Iterable[Draft], time_ms: int
 ) -> tuple[Run, list[EntryId]]:
     """`drafts` signed as the next entries at `place`, all with that time, and their ids. Raises FormatError."""
-    first, rows, ids = place, [], list[EntryId]()
-    for kind, body, refs in drafts:
-        row, known = sign_entry(signer, network_id, place, kind, body, time_ms, refs)
-        rows.append(row)
-        ids.append(known)
-        place = Place(place.key, place.seq + 1, known)
-    return Run(first.key, first.seq, first.prev, tuple(rows)), ids
+    rows, ids = sign_rows(signer, network_id, place, drafts, time_ms)
+    return Run(place.key, place.seq, place.prev, tuple(rows)), ids
 
 
 def encode_frame(runs: Sequence[Run], *, compress: bool = True) -> bytes:
