@@ -20,10 +20,10 @@ from keys.mark import Mark, mark_path
 from keys.signing import PublicKey, SigningKey
 from node.clock import wall_ms
 from node.home import Home, open_home
-from node.submit import BATCH_MAX, naming, pending_runs, run_request, sign_batch
+from node.submit import BATCH_MAX, naming, pending_runs, remember, run_request
 from protocol.codec import Value, decode, encode
 from protocol.entry import EntryId, NetworkId, Place
-from protocol.frame import Draft, Run
+from protocol.frame import Draft, Run, sign_run
 from protocol.limits import FRAME_BYTES_TARGET
 
 if TYPE_CHECKING:
@@ -210,31 +210,66 @@ def write(
 
     What an earlier run signed and could not hand in goes first. Two commands with one key take turns: signing at
     the same place would fork the log. progress: told how many are done.
+    While a batch is made durable, here and at the node, the next one is signed: it leaves this process only once the
+    one before it is in the log, and is forgotten where that one is refused.
     Raises MarkError when the home was restored from an older copy, and AdmissionError when the node refuses.
     """
+    if not drafts:
+        return []
     with _alone(key_path):
         mark = Mark.open(mark_path(key_path), signer.public)
-        ids: list[EntryId] = []
-        resubmitted = False
-        while len(ids) < len(drafts):
-            prepared = _prepare(node, signer.public, kind)
-            place = prepared.place
-            if _checked(mark, prepared) == "resubmit":
-                if resubmitted:
-                    raise BusyError("the node took what was signed last, but its log did not grow; restart the node")
-                for run in pending_runs(mark):
-                    node.submit(run)
-                resubmitted = True
-                continue
-            stop = len(ids) + batch_size(drafts[len(ids) : len(ids) + BATCH_MAX])
-            batch = naming(drafts[len(ids) : stop], prepared.acts)
-            time_ms = max(wall_ms(), prepared.time_ms)
-            run, signed = sign_batch(signer, prepared.network_id, mark, place, batch, time_ms)
-            node.submit(run)
-            ids += signed
+        batches = _sign_batches(_ready(node, mark, kind), signer, drafts)
+        run, ids = next(batches)
+        if len(ids) == len(drafts):
+            _hand_in(node, mark, run, ids)
+            if progress is not None:
+                progress(len(ids))
+            return ids
+        from concurrent.futures import ThreadPoolExecutor  # not above: few commands write more than one batch
+
+        with ThreadPoolExecutor(1) as beside:
+            handed_in = beside.submit(_hand_in, node, mark, run, ids)
+            for run, more in batches:
+                handed_in.result()
+                handed_in = beside.submit(_hand_in, node, mark, run, more)
+                if progress is not None:
+                    progress(len(ids))
+                ids += more
+            handed_in.result()
             if progress is not None:
                 progress(len(ids))
     return ids
+
+
+def _sign_batches(
+    prepared: "_Prepared", signer: SigningKey, drafts: Sequence[Draft]
+) -> Iterator[tuple[Run, list[EntryId]]]:
+    """Batches of `drafts` signed one after another from the prepared place on; the first names its acts."""
+    place, time_ms, acts, done = prepared.place, prepared.time_ms, prepared.acts, 0
+    while done < len(drafts):
+        stop = done + batch_size(drafts[done : done + BATCH_MAX])
+        time_ms = max(wall_ms(), time_ms)
+        run, ids = sign_run(signer, prepared.network_id, place, naming(drafts[done:stop], acts), time_ms)
+        place, acts, done = Place(place.key, run.end, ids[-1]), (), stop
+        yield run, ids
+
+
+def _hand_in(node: Node, mark: Mark, run: Run, ids: Sequence[EntryId]) -> None:
+    """Make the mark of a signed run durable, and then let it out; the run is in the log when this returns."""
+    remember(mark, run, ids)
+    node.submit(run)
+
+
+def _ready(node: Node, mark: Mark, kind: str) -> "_Prepared":
+    """Where the log stands once all that was signed before is in it."""
+    prepared = _prepare(node, mark.public, kind)
+    if _checked(mark, prepared) == "resubmit":
+        for run in pending_runs(mark):
+            node.submit(run)
+        prepared = _prepare(node, mark.public, kind)
+        if _checked(mark, prepared) == "resubmit":
+            raise BusyError("the node took what was signed last, but its log did not grow; restart the node")
+    return prepared
 
 
 def resubmit(node: Node, public: PublicKey, key_path: Path, kind: str) -> None:
@@ -243,10 +278,7 @@ def resubmit(node: Node, public: PublicKey, key_path: Path, kind: str) -> None:
     Whoever decides by what the ledger holds what to write next calls this first.
     """
     with _alone(key_path):
-        mark = Mark.open(mark_path(key_path), public)
-        if _checked(mark, _prepare(node, public, kind)) == "resubmit":
-            for run in pending_runs(mark):
-                node.submit(run)
+        _ready(node, Mark.open(mark_path(key_path), public), kind)
 
 
 def batch_size(drafts: Sequence[Draft]) -> int:

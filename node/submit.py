@@ -47,8 +47,13 @@ def sign_batch(
     if not 0 < len(drafts) <= FRAME_ENTRIES_MAX:
         raise LocalError(f"a batch is of 1 to {FRAME_ENTRIES_MAX} entries")
     run, ids = sign_run(signer, network_id, place, drafts, time_ms)
-    mark.advance(run.end - 1, ids[-1], (encode(run_request(run)),), first_seq=run.seq)
+    remember(mark, run, ids)
     return run, ids
+
+
+def remember(mark: Mark, run: Run, ids: Sequence[EntryId]) -> None:
+    """Let the mark hold a run that was signed just now; durable when this returns, and only then may it be let out."""
+    mark.advance(run.end - 1, ids[-1], (encode(run_request(run)),), first_seq=run.seq)
 
 
 def run_request(run: Run) -> dict[str, Value]:

@@ -26,16 +26,18 @@ class Fake:
     def __init__(self, key_path: Path) -> None:
         self.place = Place(SIGNER.public, 0, None)
         self.batches: list[int] = []
-        self.lose: list[bool] = []  # per hand-in: True, it never arrives; False, it is kept, the answer is lost
+        self.lose: list[bool | None] = []  # per hand-in: True, it never arrives; False, it is kept, no answer comes
         self.marks: list[tuple[int | None, int]] = []  # the mark's seq at each hand-in, and the last seq handed in
+        self.acts: list[Value] = []  # to be named
+        self.rows: list[bytes] = []
         self._key_path = key_path
 
     def ask(self, op: str, **fields: Value) -> Value:
         assert op == "prepare"
         assert fields["key"] == SIGNER.public
         return {
-            "network_id": bytes(32), "seq": self.place.seq, "prev": self.place.prev, "time_ms_min": 2**52, "acts": [],
-            "whole": True,
+            "network_id": bytes(32), "seq": self.place.seq, "prev": self.place.prev, "time_ms_min": 2**52,
+            "acts": self.acts, "whole": True,
         }  # fmt: skip
 
     def submit(self, run: Run) -> Value:
@@ -49,6 +51,7 @@ class Fake:
             assert entry.time_ms == 2**52  # the log's last time is ahead of this machine's clock
             self.place = entry.after
         self.batches.append(len(run.rows))
+        self.rows += run.rows
         if fault is False:
             raise BusyError("gone before it answered")
         return {"admitted": len(run.rows), "duplicates": 0}
@@ -78,6 +81,30 @@ def test_many_entries_go_in_batches_and_the_mark_goes_first(key_path: Path) -> N
     assert told == [500, 1000, 1200]
     assert all(mark == handed_in for mark, handed_in in node.marks)
     assert ids[-1] == node.place.prev
+
+
+def test_batch_signed_while_another_is_refused_is_forgotten_and_never_marked(key_path: Path) -> None:
+    node = Fake(key_path)
+    node.lose = [None, True]  # the second of four batches
+    with pytest.raises(BusyError):
+        write(node, SIGNER, key_path, "record", drafts(1700))
+    assert node.batches == [BATCH_MAX]
+    assert Mark.open(mark_path(key_path), SIGNER.public).seq == 2 * BATCH_MAX - 1
+    write(node, SIGNER, key_path, "record", drafts(1))
+    assert node.batches == [BATCH_MAX, BATCH_MAX, 1]
+    assert len(set(node.rows)) == node.place.seq
+
+
+def test_acts_are_named_by_the_first_entry_of_what_is_written_together(key_path: Path) -> None:
+    node = Fake(key_path)
+    node.acts = [b"\x07" * 32]
+    write(node, SIGNER, key_path, "record", drafts(600))
+    place, refs = Place(SIGNER.public, 0, None), []
+    for row in node.rows:
+        entry = open_row(row, place)
+        place = entry.after
+        refs.append(entry.refs)
+    assert refs == [(b"\x07" * 32,), *[()] * 599]
 
 
 @pytest.mark.parametrize("lost", [True, False])
