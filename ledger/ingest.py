@@ -384,7 +384,8 @@ class Admission:
             self._put_beside(rows, prev)
         for key, log in plan.logs.items():
             txn.put("logs", key, log.encode())
-            txn.put("numbers", U32.pack(log.number), key)
+            if key not in self.logs:  # it is new
+                txn.put("numbers", U32.pack(log.number), key)
             self.logs[key] = log
         if plan.fork is not None:
             key, seq, fork = plan.fork

@@ -197,13 +197,12 @@ class LmdbStorage:
 
     def _make_room(self) -> None:
         """Grow the map so that a transaction has room: best effort, the transaction itself finds out."""
-        size = self._env.info()["map_size"]
-        used = self.size_bytes()
+        info = self._env.info()
+        size, used = info["map_size"], (info["last_pgno"] + 1) * self._page_bytes
         wanted = size
         while wanted - used < max(ROOM_MIN, wanted // 4, self._room):
             wanted *= 2
-        wanted = min(wanted, self._map_bytes_max(used))
-        if wanted > size:
+        if wanted > size and (wanted := min(wanted, self._map_bytes_max(used))) > size:
             with self._gate.alone() as alone:
                 if alone:
                     try:

@@ -11,7 +11,7 @@ from protocol.body import encode_record, encode_step
 from protocol.charter import Charter
 from protocol.checkpoint import draft
 from protocol.codec import pack, unpack_row
-from protocol.entry import EntryId, Place, open_row, sign_entry
+from protocol.entry import EntryId, Place, open_row, sign_row
 from protocol.frame import Run
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of
@@ -52,7 +52,9 @@ class World:
         place, rows, ids = self.place(signer.public), [], []
         for number, (kind, body, refs) in enumerate(drafts):
             self.now_ms += 1000
-            row, _ = sign_entry(signer, self.ledger.network_id, place, kind, body, self.now_ms, refs)
+            row = sign_row(
+                signer, self.ledger.network_id, place, kind=kind, body=body, time_ms=self.now_ms, refs=refs
+            )
             if number < spoil:
                 row = bytes(pack([*unpack_row(row)[:5], bytes(64)]))
             entry = open_row(row, place)

@@ -13,7 +13,7 @@ from ledger.layout import U64
 from node.processes import on_all_cores
 from protocol.acts import Revoke, encode_act
 from protocol.checkpoint import Attested, State, draft
-from protocol.entry import Place, sign_entry
+from protocol.entry import Place, sign_rows
 from protocol.merkle import append, root, tree_root
 from tests.audit_world import CHARTER, NETWORK, Log, World, admitted, bundle, erase, fork_at, key, record
 
@@ -53,7 +53,8 @@ def rows_of(name: str, count: int, rng: random.Random) -> Iterator[bytes]:
     while place.seq < count:
         gone = rng.random() < 0.01
         body = rng.randbytes(50) if gone else record(place.seq)
-        row, known = sign_entry(signer, NETWORK, place, "record", body, 1000 + place.seq, (), SPACE if gone else None)
+        space = SPACE if gone else None
+        (row,), (known,) = sign_rows(signer, NETWORK, place, [("record", body, ())], 1000 + place.seq, space)
         yield erase(row) if gone else row
         place = Place(place.key, place.seq + 1, known)
 

@@ -15,7 +15,7 @@ from protocol.body import encode_record, encode_step
 from protocol.charter import Agency
 from protocol.checkpoint import draft
 from protocol.codec import encode, unpack_row
-from protocol.entry import EntryId, NetworkId, sign_entry
+from protocol.entry import EntryId, NetworkId, sign_rows
 from protocol.frame import Run
 from protocol.proof import BEGIN, END, Attestation, Item, Proof, write_proof
 from tests.ledgers import World
@@ -239,7 +239,8 @@ def test_steps_on_other_records_are_left_out(case: Case) -> None:
 def test_step_whose_body_is_withheld_is_proved_without_it(case: Case) -> None:
     record = case.record(case.officer, place="Denov")
     place, secret = case.place(case.other.public), encode_step(record, "comment", {"text": "sealed"})
-    row, step = sign_entry(case.other, case.ledger.network_id, place, "step", secret, case.now_ms, [record], b"c" * 32)
+    drafts = [("step", secret, [record])]
+    (row,), (step,) = sign_rows(case.other, case.ledger.network_id, place, drafts, case.now_ms, b"c" * 32)
     fields = unpack_row(row)
     case.admit(Run(place.key, place.seq, place.prev, (encode([*fields[:4], [len(secret), sha256(secret).digest()],
                                                               fields[5]]),)))  # fmt: skip
