@@ -52,9 +52,7 @@ class World:
         place, rows, ids = self.place(signer.public), [], []
         for number, (kind, body, refs) in enumerate(drafts):
             self.now_ms += 1000
-            row = sign_row(
-                signer, self.ledger.network_id, place, kind=kind, body=body, time_ms=self.now_ms, refs=refs
-            )
+            row = sign_row(signer, self.ledger.network_id, place, kind=kind, body=body, time_ms=self.now_ms, refs=refs)
             if number < spoil:
                 row = bytes(pack([*unpack_row(row)[:5], bytes(64)]))
             entry = open_row(row, place)
