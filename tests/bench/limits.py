@@ -1,5 +1,6 @@
 """What the machine allows, measured beside what is held against it."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -47,3 +48,16 @@ def committing(folder: Path) -> Iterator[Callable[[], float]]:
             return count / (time.perf_counter() - start)
 
         yield rate
+
+
+def remembering(folder: Path, count: int = 300) -> float:
+    """How often a second a small new file can be made, synced, and put in the place of the one before."""
+    new, path = folder / "limit.new", folder / "limit.file"
+    start = time.perf_counter()
+    for _ in range(count):
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(descriptor, _MESSAGE)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        new.replace(path)
+    return count / (time.perf_counter() - start)

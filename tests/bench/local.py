@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from keys.mark import Mark
+from keys.mark import Mark, mark_path
 from keys.signing import SigningKey
 from ledger.lmdb_store import open_lmdb
 from ledger.store import Ledger, create, load
+from node.client import open_node, write
 from node.submit import sign_batch
 from protocol.entry import Place, open_row
-from protocol.frame import Run, encode_frame
+from protocol.frame import Draft, Run, encode_frame
 from tests.bench.auditing import auditing
-from tests.bench.limits import committing, signing, verifying
+from tests.bench.limits import committing, remembering, signing, verifying
 from tests.bench.pair import WAIT_S, number
 from tests.bench.table import Row, Table, rounds, timed
 from tests.bench.wire import own_memory
 from tests.bench.work import AUTHORS, certify, fill, plate, report, sign_reports
-from tests.cluster import Cluster, until
+from tests.cluster import Cluster, Node, until
 
 BATCH = 500  # what the client signs and submits together
 _FRAMES = 16  # that one transaction takes
@@ -39,26 +40,61 @@ class Bench:
 
 
 def append(bench: Bench) -> None:
-    """Signed, durable appends, as the client and the node do them together."""
+    """Signed, durable appends: in one process, and by an officer's command at a node that runs."""
     folder = bench.folder / "append"
-    cluster = Cluster.found(folder, nodes=1, officers=1)
-    with closing(open_lmdb(cluster.nodes[0].home.store_path)) as storage, committing(folder) as commit:
-        write = appender(load(storage), cluster.officers[0], folder / "mark")
-        write(BATCH, 1)  # warm
-        found = rounds(
-            bench.rounds, one=lambda: write(1, 200), commit=commit, many=lambda: write(BATCH, 8), sign=signing
-        )
+    cluster = Cluster.found(folder, nodes=2, officers=2)
+    here, there = cluster.nodes
+    with closing(open_lmdb(here.home.store_path)) as storage, committing(folder) as commit:
+        append_here = appender(load(storage), cluster.officers[0], folder / "mark")
+        append_here(BATCH, 1)  # warm
+        try:
+            cluster.start([there], linked=False)
+            found = rounds(
+                bench.rounds, one=lambda: append_here(1, 200), commit=commit, file=lambda: remembering(folder),
+                many=lambda: append_here(BATCH, 8), sign=signing,
+                node=_importer(there, cluster.officers[1], folder / "key"),
+            )  # fmt: skip
+        finally:
+            cluster.stop()
     rate, commits = found["one"], found["commit"]
+    both = 1 / (1 / commits + 1 / found["file"])
     bench.table.add(Row(
         "append", "append, signed and durable, one by one", rate, "entries/s", commits, "LMDB commits",
         goal="at the disk's commit rate", met=rate >= 0.8 * commits,
-        note="two files are made durable for each: the officer's mark before the signature is let out, and the store",
+        note="two things are made durable, one after the other: the mark before its signature is let out (SPEC.md 8.5),"
+        " and then the entry before it is acknowledged",
     ))  # fmt: skip
-    rate, signs = found["many"], found["sign"]
     bench.table.add(Row(
-        "append", f"append, signed and durable, in batches of {BATCH}", rate, "entries/s", signs, "libsodium signs",
-        goal="80 % of signing", met=rate >= 0.8 * signs,
+        "append", "the same, against both that must be durable", rate, "entries/s", both, "file, then commit",
+        goal="80 % of both in turn", met=rate >= 0.8 * both,
+        note=f"a small new file can be made durable {found['file']:,.0f} times a second",
     ))  # fmt: skip
+    signs = found["sign"]
+    for name, work in (("many", "in one process"), ("node", "by a command at its node")):
+        rate = found[name]
+        bench.table.add(Row(
+            "append", f"append, durable, in batches of {BATCH}, {work}", rate, "entries/s", signs, "libsodium signs",
+            goal="80 % of signing", met=rate >= 0.8 * signs,
+        ))  # fmt: skip
+
+
+def _importer(node: Node, author: SigningKey, key_path: Path) -> Callable[[], float]:
+    """A function that writes records at a running node, as `hamkor import-csv` does, and returns entries per second.
+
+    The mark and the node's store are durable by then; the index follows on its own and has caught up before.
+    """
+    key_path.touch()  # what is locked while somebody signs
+    Mark.create(mark_path(key_path), author.public)
+    at = count()
+
+    def work() -> float:
+        size = 16 * BATCH
+        drafts: list[Draft] = [("record", report(next(at)), ()) for _ in range(size)]
+        until(lambda: number(node, "projected") >= number(node, "entries"), WAIT_S, "the index")
+        with open_node(node.home) as asked:
+            return size / timed(lambda: write(asked, author, key_path, "record", drafts))
+
+    return work
 
 
 def appender(ledger: Ledger, author: SigningKey, mark_path: Path) -> Callable[[int, int], float]:
