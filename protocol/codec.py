@@ -19,6 +19,7 @@ from protocol.limits import DEPTH_MAX, ITEMS_MAX
 Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
 
 _PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
+_TEXT: Final = frozenset({str})
 pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack  # the raw encoder: only for values known to be canonical
 
 
@@ -35,14 +36,16 @@ def encode(value: object) -> bytes:
 
 
 def _ordered(value: object, depth: int) -> object:
-    if value is None or isinstance(value, (bool, int, str, bytes)):
+    """`value` with the keys of its maps in ascending order of code points, which is that of their UTF-8 bytes."""
+    if type(value) in _PLAIN or isinstance(value, (int, str, bytes)):
         return value
     if depth == 0:
         raise TypeError(f"nested deeper than {DEPTH_MAX}")
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
+        if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
             raise TypeError("map keys must be text")
-        return {key: _ordered(value[key], depth - 1) for key in sorted(value, key=str.encode)}
+        pairs = [(key, value[key]) for key in sorted(value)]
+        return {key: item if type(item) in _PLAIN else _ordered(item, depth - 1) for key, item in pairs}
     if isinstance(value, (list, tuple)):
         return [item if type(item) in _PLAIN else _ordered(item, depth - 1) for item in value]
     raise TypeError(f"{type(value).__name__} has no canonical form; a fraction is written as decimal text")
