@@ -20,7 +20,6 @@ from keys.errors import UsageError
 if TYPE_CHECKING:  # what checks is imported when something is written: it takes longer than a search
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
-    from referencing import Registry
 
 _NOT_TYPES: Final = frozenset({"common", "steps"})
 _PROBLEMS_MAX: Final = 20
@@ -78,20 +77,14 @@ def step_schemas(name: str) -> Mapping[str, Schema]:
 
 def resolve(schema: Schema) -> Schema:
     """The schema with what its `$ref` points to filled in, one level deep; its own words win."""
-    reference = schema.get("$ref")
-    if reference is None:
+    if "$ref" not in schema:
         return schema
-    target = _files()["common"]["$defs"][reference.rpartition("/")[2]]
-    return {**resolve(target), **{word: value for word, value in schema.items() if word != "$ref"}}
+    return {**resolve(_pointed_to(schema)), **{word: value for word, value in schema.items() if word != "$ref"}}
 
 
-@cache
-def _registry() -> "Registry[Any]":
-    from referencing import Registry
-    from referencing.jsonschema import DRAFT202012
-
-    pairs = [(file["$id"], DRAFT202012.create_resource(file)) for file in _files().values()]
-    return Registry[Any]().with_resources(pairs)
+def _pointed_to(schema: Schema) -> Schema:
+    target: Schema = _files()["common"]["$defs"][str(schema["$ref"]).rpartition("/")[2]]
+    return target
 
 
 @cache
@@ -102,7 +95,20 @@ def _validator(type_name: str, step: str) -> "Draft202012Validator":
     formats.checks("date-time")(_is_time)
     schema = step_schemas(type_name)[step] if step else type_schema(type_name)
     plain = {word: value for word, value in schema.items() if word not in ("steps", "examples", "$id")}
-    return Draft202012Validator(plain, registry=_registry(), format_checker=formats)
+    return Draft202012Validator(_filled_in(plain), format_checker=formats)
+
+
+def _filled_in(schema: Any) -> Any:
+    """The schema with what each `$ref` points to in its place: to follow one costs as much as all else together."""
+    if isinstance(schema, list):
+        return [_filled_in(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    own = {word: _filled_in(value) for word, value in schema.items() if word != "$ref"}
+    if "$ref" not in schema:
+        return own
+    target = _filled_in(_pointed_to(schema))
+    return {"allOf": [target], **own} if own else target
 
 
 def record_problems(type_name: str, fields: Mapping[str, Any]) -> list[Problem]:
