@@ -19,7 +19,6 @@ from ledger.folding import coarse, fold, words_of
 
 _WORDS_MAX: Final = 5  # in one name
 _WORD_MIN: Final = 5  # letters of a word from which an ending is taken off
-_APART: Final = {at: " " for at in range(128) if not chr(at).isalnum()}  # what parts ASCII words
 _LETTERS_MAX: Final = 40  # of a word whose form is remembered
 _FORMS_MAX: Final = 1 << 16  # words whose form is remembered
 _COARSE_MIN: Final = 5  # letters of a name that is compared coarsely
@@ -108,7 +107,7 @@ class _Forms(dict[str, str | None]):
     """Word -> its form where some name has that, or None; filled as words come, since they come again."""
 
     def __missing__(self, word: str) -> str | None:
-        if not word.isalpha() or len(word) > _LETTERS_MAX:  # no name has digits in it
+        if len(word) > _LETTERS_MAX:
             return None
         if len(self) >= _FORMS_MAX:
             self.clear()
@@ -156,8 +155,8 @@ def concepts(words: str | Sequence[str]) -> list[str]:
     Sorted, none twice. Costs about 2 us for 40 words, and 2 us more to split them.
     """
     if isinstance(words, str):
-        words = words.translate(_APART).split() if words.isascii() else words_of(words)
-    forms = list(map(_FORMS.__getitem__, words))
+        words = words_of(words)
+    forms = [_FORMS[word] if word.isalpha() else None for word in words]  # no name has digits in it
     if not any(forms):
         return []
     names = _names()

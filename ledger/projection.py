@@ -38,9 +38,9 @@ from keys.signing import PublicKey
 from ledger.authority import Authority
 from ledger.comparison import SCHEMA as COMPARISON_SCHEMA
 from ledger.document import LINK, Document, Operation
-from ledger.query import index_texts
 from ledger.search import STEPS_MAX, Search, created, operation, operation_of, state_of, step_operations, undisputed
 from ledger.store import Arrived, Ledger
+from ledger.wording import index_texts
 from ledger.workflow import WORKFLOWS, decimal, outline, position, time_ms
 from protocol.body import parse_consultation, parse_record, parse_step
 from protocol.codec import Value
@@ -383,13 +383,14 @@ def _link_rows(document: Document) -> list[tuple[bytes, str, bytes, str]]:
 def _add_texts(values: Iterable[Value], texts: list[str]) -> None:
     """Add all texts and numbers within some values."""
     for value in values:
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, dict):
-            _add_texts(value.values(), texts)
-        elif isinstance(value, list):
-            _add_texts(value, texts)
-        elif isinstance(value, int) and not isinstance(value, bool):
+        kind = type(value)
+        if kind is str:
+            texts.append(value)  # type: ignore[arg-type]
+        elif kind is dict:
+            _add_texts(value.values(), texts)  # type: ignore[union-attr]
+        elif kind is list:
+            _add_texts(value, texts)  # type: ignore[arg-type]
+        elif kind is int:
             texts.append(str(value))
 
 

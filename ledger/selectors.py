@@ -162,7 +162,7 @@ def plates(text: str) -> list[str]:
     if _SOME_DIGITS.search(text) is None:
         return []
     found: dict[str, None] = {}
-    for match in _PLATE.findall(text.translate(_ALIKE).upper()):
+    for match in _PLATE.findall((text if text.isascii() else text.translate(_ALIKE)).upper()):
         if not _WORDS.issuperset(_LETTERS.findall(match)):
             found[match.replace(" ", "").replace("-", "")] = None
     return list(found)

@@ -8,7 +8,7 @@ it differently. `decode` re-encodes what it read and compares, so `encode(decode
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Final, TypeAlias, cast
 
 import msgpack
@@ -19,6 +19,7 @@ from protocol.limits import DEPTH_MAX, ITEMS_MAX
 Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
 
 _PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
+_TEXT: Final = frozenset({str})
 pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack  # the raw encoder: only for values known to be canonical
 
 
@@ -48,19 +49,6 @@ def _ordered(value: object, depth: int) -> object:
     raise TypeError(f"{type(value).__name__} has no canonical form; a fraction is written as decimal text")
 
 
-def _sorted_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    """Refuse duplicate, unsorted and non-text keys while decoding."""
-    last = b""
-    for index, (key, _) in enumerate(pairs):
-        if type(key) is not str:
-            raise FormatError("a map key is not text; expected text keys only")
-        raw = key.encode()
-        if index and raw <= last:
-            raise FormatError(f"map key {key[:24]!r} is out of order or repeated; expected ascending UTF-8 bytes")
-        last = raw
-    return dict(pairs)
-
-
 def _refuse_extension(code: int, _payload: bytes) -> object:
     raise FormatError(f"msgpack extension type {code} is not allowed here")
 
@@ -77,30 +65,41 @@ def decode(raw: bytes | memoryview, *, size_max: int, items_max: int = ITEMS_MAX
         raise FormatError(f"{len(raw)} bytes; at most {size_max} are accepted here")
     try:
         value = msgpack.unpackb(
-            raw, raw=False, strict_map_key=False, object_pairs_hook=_sorted_map, ext_hook=_refuse_extension,
-            max_str_len=size_max, max_bin_len=size_max, max_array_len=items_max, max_map_len=items_max,
+            raw, raw=False, strict_map_key=False, ext_hook=_refuse_extension, max_str_len=size_max,
+            max_bin_len=size_max, max_array_len=items_max, max_map_len=items_max,
         )  # fmt: skip
         _check_nested([value], DEPTH_MAX + 1)
-        again = pack(value)  # keys are in order already: `_sorted_map` has seen to it
+        again = pack(value)  # keys are in order already; of a repeated one the last is left, so this comes out shorter
     except FormatError:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
         raise FormatError(f"not canonical msgpack: {error or type(error).__name__}") from None
     if again != raw:
-        raise FormatError("not in canonical form: the same value has a shorter or differently typed encoding")
+        raise FormatError("not in canonical form: a key is repeated, or a value has a shorter or other encoding")
     result: Value = value
     return result
 
 
 def _check_nested(items: Iterable[object], depth: int) -> None:
-    """Refuse fractions, and nesting deeper than `depth`, in what msgpack has read."""
+    """Refuse fractions, nesting deeper than `depth`, and map keys that are no text or not in ascending order."""
     for item in items:
         kind = type(item)
         if kind in _PLAIN:
             continue
         if kind is float or depth == 1:
             raise TypeError("a fraction is written as decimal text" if kind is float else f"nested over {DEPTH_MAX}")
-        _check_nested(item.values() if kind is dict else item, depth - 1)  # type: ignore[attr-defined, arg-type]
+        if kind is dict:
+            _check_keys(list(item))  # type: ignore[call-overload]
+            item = item.values()  # type: ignore[attr-defined]  # noqa: PLW2901
+        _check_nested(item, depth - 1)  # type: ignore[arg-type]
+
+
+def _check_keys(keys: list[str]) -> None:
+    if not _TEXT.issuperset(map(type, keys)):
+        raise FormatError("a map key is not text; expected text keys only")
+    if keys != sorted(keys):  # by code points, which is the order of their UTF-8 bytes
+        key = next(key for before, key in pairwise(keys) if key < before)
+        raise FormatError(f"map key {key[:24]!r} is out of order; expected ascending UTF-8 bytes")
 
 
 def unpack_row(raw: bytes) -> list[object]:
