@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 _APOSTROPHES: Final = re.compile("['\u2018\u2019\u02bb\u02bc`\u02bd]")  # one letter: left out
 _WORDS: Final = re.compile(r"[^\W_]+").findall
-_APART: Final = {at: " " for at in range(128) if not chr(at).isalnum()}  # what parts ASCII words
+_APART: Final = bytes(at if chr(at).isalnum() else 32 for at in range(128)).ljust(256)  # what parts ASCII words
 _CYRILLIC: Final = {
     "а": "a", "б": "b", "в": "v", "г": "g", "ғ": "g", "д": "d", "е": "e", "ё": "yo", "ж": "j", "з": "z", "и": "i",
     "й": "y", "к": "k", "қ": "q", "л": "l", "м": "m", "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t",
@@ -32,7 +32,7 @@ _DOUBLED: Final = re.compile(r"(.)\1+", re.DOTALL)
 
 def words_of(text: str) -> list[str]:
     """The runs of letters and digits in a text, as FTS5's unicode61 takes them. Cost: O(len)."""
-    return text.translate(_APART).split() if text.isascii() else _WORDS(text)
+    return text.encode().translate(_APART).decode().split() if text.isascii() else _WORDS(text)
 
 
 def fold(text: str) -> str:

@@ -98,9 +98,9 @@ def _names() -> _Names:
 
 
 @cache
-def _longest() -> dict[str, int]:
-    """First word -> how many words the longest name has that begins with it."""
-    return {first: max(map(len, names)) for first, names in _names().items()}
+def _starts() -> dict[str | None, tuple[int, dict[tuple[str | None, ...], tuple[str, ...]]]]:
+    """First word -> how many words the longest name has that begins with it, and those names."""
+    return {first: (max(map(len, names)), names) for first, names in _names().items()}
 
 
 class _Forms(dict[str, str | None]):
@@ -157,19 +157,19 @@ def concepts(words: str | Sequence[str]) -> list[str]:
     if isinstance(words, str):
         words = words_of(words)
     forms = [_FORMS[word] if word.isalpha() else None for word in words]  # no name has digits in it
-    if not any(forms):
-        return []
-    names = _names()
+    starts = _starts()
     found: set[str] = set()
     after = 0  # where the last name ended
-    for at in [at for at, form in enumerate(forms) if form]:
-        if at < after or (here := names.get(forms[at] or "")) is None:
+    for at, form in enumerate(forms):
+        if form is None or at < after or form not in starts:
             continue
-        for size in range(_longest()[forms[at] or ""], 0, -1):
-            known = here.get(tuple(forms[at : at + size]))
-            if known is not None:
+        longest, names = starts[form]
+        end = at + 1
+        while end < at + longest and end < len(forms) and forms[end] is not None:
+            end += 1
+        for after in range(end, at, -1):
+            if (known := names.get(tuple(forms[at:after]))) is not None:
                 found.update(known)
-                after = at + size
                 break
     return sorted(found)
 

@@ -1,6 +1,6 @@
 """The rows that an entry puts into the search index: pure functions of the entry and of who wrote it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -13,7 +13,7 @@ from ledger.held import Kept
 from ledger.search import operation_of
 from ledger.store import Ledger
 from ledger.wording import index_texts
-from ledger.workflow import decimal, outline, position, time_ms
+from ledger.workflow import WORKFLOWS, decimal, outline, position, time_ms
 from protocol.body import parse_consultation, parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import EntryId
@@ -114,7 +114,12 @@ def add_doc(batch: Batch, arrival: int, seq: int, creation: Operation, type_name
     """
     fields = creation.fields
     row, items, place = doc_row(fields, creation.time_ms, creation.agency)
-    words, due = outline(type_name, fields, ()) if state == COUNTS else ((state,), None)
+    words: Sequence[str] = ()
+    due: int | None = None
+    if state != COUNTS:
+        words = (state,)
+    elif type_name in WORKFLOWS:
+        words, due = outline(type_name, fields, ())
     status, counts = status_of(fields, words), int(state == COUNTS)
     batch.docs.append(
         (arrival, creation.id, PublicKey(creation.author), seq, type_name, *row, status, due, 0, 0, 0, counts, None)
@@ -206,9 +211,11 @@ def _places(amount: Decimal) -> int:
     return -exponent if isinstance(exponent, int) else 0
 
 
-def status_of(fields: Mapping[str, Value], words: Iterable[str]) -> str:
+def status_of(fields: Mapping[str, Value], words: Sequence[str]) -> str:
     """The words of a record's status: its own, then those that follow from elsewhere."""
     said = fields.get("status")
+    if said is None and not words:
+        return ""
     return " ".join(dict.fromkeys([*([said.casefold()] if isinstance(said, str) else []), *words]))
 
 

@@ -90,8 +90,9 @@ def _check_nested(items: Iterable[object], depth: int) -> None:
             raise TypeError("a fraction is written as decimal text" if kind is float else f"nested over {DEPTH_MAX}")
         if kind is dict:
             _check_keys(list(item))  # type: ignore[call-overload]
-            item = item.values()  # type: ignore[attr-defined]  # noqa: PLW2901
-        _check_nested(item, depth - 1)  # type: ignore[arg-type]
+            _check_nested(item.values(), depth - 1)  # type: ignore[attr-defined]
+        else:
+            _check_nested(item, depth - 1)  # type: ignore[arg-type]
 
 
 def _check_keys(keys: list[str]) -> None:
