@@ -1,6 +1,6 @@
 """The rows that an entry puts into the search index: pure functions of the entry and of who wrote it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -12,16 +12,17 @@ from ledger.document import LINK, Document, Operation
 from ledger.held import Kept
 from ledger.search import operation_of
 from ledger.store import Ledger
-from ledger.wording import index_texts
+from ledger.wording import Said, index_words
 from ledger.workflow import WORKFLOWS, decimal, outline, position, time_ms
-from protocol.body import parse_consultation, parse_record, parse_step
+from protocol.body import Record, Step, parse_consultation, parse_record, parse_step
 from protocol.codec import Value
 from protocol.entry import EntryId
 
 COUNTS: Final = "ok"  # the status of an entry that counts
+_TOGETHER: Final = 256  # entries for which each step is taken before the next: see `index_words`
 
 
-class Step(NamedTuple):
+class Arriving(NamedTuple):
     """A step that arrived. op None: it has not been read yet."""
 
     arrival: int
@@ -51,27 +52,51 @@ class Batch:
     spots: list[tuple[object, ...]] = field(default_factory=list)
     step_rows: list[tuple[int, EntryId, PublicKey, int, str, EntryId]] = field(default_factory=list)
     named: list[tuple[EntryId, int]] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)  # that count
+    steps: list[Arriving] = field(default_factory=list)  # that count
     consultations: list[tuple[object, ...]] = field(default_factory=list)
     consulted: list[tuple[EntryId, EntryId]] = field(default_factory=list)  # record, consultation
     again: list[Again] = field(default_factory=list)
     malformed: int = 0
 
 
-def batch_of(kept: Iterable[Kept], ledger: Ledger) -> Batch:
-    """The rows of some entries. Cost: about 25 us an entry of 300 bytes."""
+class _Read(NamedTuple):
+    """A record or step that can be read."""
+
+    item: Kept
+    content: Record | Step
+
+
+def batch_of(kept: Sequence[Kept], ledger: Ledger) -> Batch:
+    """The rows of some entries. Cost: about 35 us an entry of 300 bytes."""
     batch = Batch()
+    for start in range(0, len(kept), _TOGETHER):
+        reads = list(_read(kept[start : start + _TOGETHER], batch))
+        codes = [_index(read, ledger, batch) for read in reads]
+        words = index_words([Said(_texts(read.content), found) for read, found in zip(reads, codes, strict=True)])
+        for (item, content), (exact, rough) in zip(reads, words, strict=True):
+            import_id = content.fields.get("import_id")
+            found = f"{exact} zqi{import_id}" if isinstance(import_id, str) else exact
+            batch.words.append((item.arrival, found, rough))
+            if item.forked:
+                table = "docs" if item.kind == "record" else "steps"
+                batch.again.append(Again(table, item.key, item.seq, item.id, (found, rough)))
+    return batch
+
+
+def _read(kept: Iterable[Kept], batch: Batch) -> Iterator[_Read]:
+    """The records and steps among some entries. What says who read what goes into the batch."""
     for item in kept:
         if item.body is None or item.space is not None:
             continue
         try:
-            if item.kind in ("record", "step"):
-                index(item, item.body, ledger, batch)
+            if item.kind == "record":
+                yield _Read(item, parse_record(item.body))
+            elif item.kind == "step":
+                yield _Read(item, parse_step(item.body))
             elif item.kind == "consultation":
                 _index_consultation(item, item.body, batch)
         except FormatError:
             batch.malformed += 1
-    return batch
 
 
 def _index_consultation(item: Kept, body: bytes, batch: Batch) -> None:
@@ -81,30 +106,18 @@ def _index_consultation(item: Kept, body: bytes, batch: Batch) -> None:
     batch.consulted += [(record, item.id) for record in read.records]
 
 
-def index(item: Kept, body: bytes, ledger: Ledger, batch: Batch) -> None:
-    """Add an entry's rows to the batch. Raises FormatError."""
-    codes: list[str] = []
-    if item.kind == "record":
-        record = parse_record(body)
-        name, fields = record.type, record.fields
+def _index(read: _Read, ledger: Ledger, batch: Batch) -> list[str]:
+    """Add an entry's rows but for its words to the batch; returns the codes to index it by."""
+    item, content = read
+    if isinstance(content, Record):
+        creation = operation_of(ledger, item, "", content.fields)
         state = ledger.status(item) if item.disputed else COUNTS
-        codes = add_doc(batch, item.arrival, item.seq, operation_of(ledger, item, "", fields), name, state)
-    else:
-        step = parse_step(body)
-        name, fields = step.step, step.fields
-        op = operation_of(ledger, item, name, fields, step.acts)
-        batch.named += [(ref, item.arrival) for ref in op.refs if ref != step.record]
-        batch.steps += [] if item.disputed else [Step(item.arrival, item.id, step.record, op)]
-        batch.step_rows.append((item.arrival, item.id, item.key, item.seq, name, step.record))
-    texts = [name]
-    _add_texts(fields.values(), texts)
-    exact, rough = index_texts(texts, codes)
-    if isinstance(import_id := fields.get("import_id"), str):
-        exact = f"{exact} zqi{import_id}"
-    batch.words.append((item.arrival, exact, rough))
-    if item.forked:
-        table = "docs" if item.kind == "record" else "steps"
-        batch.again.append(Again(table, item.key, item.seq, item.id, (exact, rough)))
+        return add_doc(batch, item.arrival, item.seq, creation, content.type, state)
+    op = operation_of(ledger, item, content.step, content.fields, content.acts)
+    batch.named += [(ref, item.arrival) for ref in op.refs if ref != content.record]
+    batch.steps += [] if item.disputed else [Arriving(item.arrival, item.id, content.record, op)]
+    batch.step_rows.append((item.arrival, item.id, item.key, item.seq, content.step, content.record))
+    return []
 
 
 def add_doc(batch: Batch, arrival: int, seq: int, creation: Operation, type_name: str, state: str) -> list[str]:
@@ -226,6 +239,13 @@ def link_rows(document: Document) -> list[tuple[bytes, str, bytes, str]]:
         relation, _, target = name.rpartition(":")
         rows += [(bytes(document.record), relation, bytes.fromhex(target), said.agency) for said in values]
     return sorted(set(rows))
+
+
+def _texts(content: Record | Step) -> list[str]:
+    """Its type and all texts and numbers in its fields."""
+    texts = [content.type if isinstance(content, Record) else content.step]
+    _add_texts(content.fields.values(), texts)
+    return texts
 
 
 def _add_texts(values: Iterable[Value], texts: list[str]) -> None:

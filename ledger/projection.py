@@ -37,7 +37,7 @@ from ledger.authority import Authority
 from ledger.comparison import SCHEMA as COMPARISON_SCHEMA
 from ledger.document import Document, Operation
 from ledger.held import Kept
-from ledger.indexing import COUNTS, Batch, Step, add_doc, batch_of, doc_row, link_rows, status_of
+from ledger.indexing import COUNTS, Arriving, Batch, add_doc, batch_of, doc_row, link_rows, status_of
 from ledger.search import STEPS_MAX, Search, created, operation, state_of, step_operations, undisputed
 from ledger.store import Ledger
 from ledger.workflow import WORKFLOWS, outline
@@ -263,10 +263,10 @@ class _Applying:
         self._make_row_again(record)
         self._run(self._steps(record))
 
-    def _steps(self, record: bytes) -> list[Step]:
+    def _steps(self, record: bytes) -> list[Arriving]:
         """The steps on a record that are here, in order of arrival."""
         sql = "SELECT arrival, id FROM steps WHERE record = ? ORDER BY arrival"
-        return [Step(arrival, EntryId(step), record, None) for arrival, step in self._db.execute(sql, (record,))]
+        return [Arriving(arrival, EntryId(step), record, None) for arrival, step in self._db.execute(sql, (record,))]
 
     def _make_row_again(self, record: bytes) -> None:
         entry = self._ledger.entry(record)
@@ -283,7 +283,7 @@ class _Applying:
             self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
             _insert(self._db, batch, {entry.key: number})
 
-    def _run(self, steps: Iterable[Step]) -> None:
+    def _run(self, steps: Iterable[Arriving]) -> None:
         for step in steps:
             op = step.op or self._operation(step.id)
             document = self._document(step.record) if op is not None else None
@@ -308,7 +308,7 @@ class _Applying:
         except FormatError:
             return None  # it could be read when it came
 
-    def _namers(self, step: Step) -> Iterator[Operation]:
+    def _namers(self, step: Arriving) -> Iterator[Operation]:
         """What the steps on the same record say that came earlier and name this one. Each is read when asked for."""
         sql = "SELECT s.id FROM named n JOIN steps s USING (arrival) WHERE n.id = ? AND arrival < ? AND s.record = ?"
         for row in self._db.execute(sql, (step.id, step.arrival, step.record)).fetchall():

@@ -9,8 +9,8 @@
 | `zqp` PLATE   | a plate                                           |
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from ledger.folding import coarse, fold, words_of
 from ledger.gazetteer import concept_token, concepts
@@ -38,22 +38,37 @@ _COARSE: Final = _Coarse()
 _NEITHER: Final[set[str]] = set()  # short texts in which no phone and no plate stands
 
 
-def index_texts(texts: Sequence[str], codes: Iterable[str] = ()) -> tuple[str, str]:
-    """What is put into the index for an entry: (exact words, coarse words). codes: region and substance codes.
+class Said(NamedTuple):
+    """What an entry says: its texts, and the codes of regions and substances by which it is found beside them."""
 
-    The exact words end with tokens for the places, drugs, phones and plates that the texts name. Cost: about 15 us
-    for thirty words that came before.
+    texts: Sequence[str]
+    codes: Sequence[str] = ()
+
+
+def index_words(entries: Sequence[Said]) -> list[tuple[str, str]]:
+    """What is put into the index for each entry: (exact words, coarse words).
+
+    The exact words end with tokens for the places, drugs, phones and plates that the texts name. Each step is taken
+    for all entries before the next, since code that stays in the processor's cache runs faster by a third. Cost: about
+    15 us for thirty words that came before.
     """
-    folded = fold(" ".join(texts))
-    words = words_of(folded)
-    tokens = [concept_token(concept) for concept in dict.fromkeys((*concepts(words), *codes))]
-    looked_at = " ; ".join(text for text in texts if text not in _NEITHER and _worth_a_look(text))
-    if looked_at:
-        tokens += [f"zqt{phone[1:]}" for phone in phones(looked_at)]
-        tokens += [f"zqp{plate.lower()}" for plate in plates(looked_at)]
-    rough = dict.fromkeys(map(_COARSE.__getitem__, filter(str.isalpha, words)))
-    rough.pop("", None)
-    return " ".join([folded, *tokens]), " ".join(rough)
+    folded = [fold(" ".join(said.texts)) for said in entries]
+    words = list(map(words_of, folded))
+    named = list(map(concepts, words))
+    tokens = [
+        [concept_token(concept) for concept in dict.fromkeys((*found, *said.codes))]
+        for found, said in zip(named, entries, strict=True)
+    ]
+    looked_at = [
+        " ; ".join([text for text in said.texts if text not in _NEITHER and _worth_a_look(text)]) for said in entries
+    ]
+    for text, found in zip(looked_at, tokens, strict=True):
+        if text:
+            found += [f"zqt{phone[1:]}" for phone in phones(text)]
+            found += [f"zqp{plate.lower()}" for plate in plates(text)]
+    exact = [" ".join([text, *found]) for text, found in zip(folded, tokens, strict=True)]
+    rough = [dict.fromkeys(map(_COARSE.__getitem__, filter(str.isalpha, found))) for found in words]
+    return [(text, " ".join(filter(None, forms))) for text, forms in zip(exact, rough, strict=True)]
 
 
 def _worth_a_look(text: str) -> bool:
