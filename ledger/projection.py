@@ -90,7 +90,10 @@ CREATE TABLE consultations (id BLOB PRIMARY KEY, time_ms INTEGER NOT NULL, offic
 STRICT, WITHOUT ROWID;
 CREATE INDEX consultations_time ON consultations (time_ms);
 CREATE TABLE consulted (record BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (record, id)) STRICT, WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (text, coarse, content = '', tokenize = 'unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE words USING fts5 (
+  text, coarse, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
+INSERT INTO words (words, rank) VALUES ('automerge', 8);
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES ('cursor', 0), ('malformed', 0);
 """

@@ -19,7 +19,6 @@ from protocol.limits import DEPTH_MAX, ITEMS_MAX
 Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
 
 _PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
-_TEXT: Final = frozenset({str})
 pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack  # the raw encoder: only for values known to be canonical
 
 
@@ -84,23 +83,26 @@ def _check_nested(items: Iterable[object], depth: int) -> None:
     """Refuse fractions, nesting deeper than `depth`, and map keys that are no text or not in ascending order."""
     for item in items:
         kind = type(item)
-        if kind in _PLAIN:
+        if kind is str or kind in _PLAIN:
             continue
         if kind is float or depth == 1:
             raise TypeError("a fraction is written as decimal text" if kind is float else f"nested over {DEPTH_MAX}")
         if kind is dict:
-            _check_keys(list(item))  # type: ignore[call-overload]
+            keys = list(item)  # type: ignore[call-overload]
+            if keys and (type(keys[0]) is not str or keys != sorted(keys)):  # TypeError where not all are text
+                _refuse_keys(keys)
             _check_nested(item.values(), depth - 1)  # type: ignore[attr-defined]
         else:
             _check_nested(item, depth - 1)  # type: ignore[arg-type]
 
 
-def _check_keys(keys: list[str]) -> None:
-    if not _TEXT.issuperset(map(type, keys)):
-        raise FormatError("a map key is not text; expected text keys only")
-    if keys != sorted(keys):  # by code points, which is the order of their UTF-8 bytes
-        key = next(key for before, key in pairwise(keys) if key < before)
-        raise FormatError(f"map key {key[:24]!r} is out of order; expected ascending UTF-8 bytes")
+def _refuse_keys(keys: list[object]) -> None:
+    """Say what is wrong with the keys of a map. By code points they are in the order of their UTF-8 bytes."""
+    for before, key in pairwise(["", *keys]):
+        if type(key) is not str or type(before) is not str:
+            raise FormatError("a map key is not text; expected text keys only")
+        if key < before:
+            raise FormatError(f"map key {key[:24]!r} is out of order; expected ascending UTF-8 bytes")
 
 
 def unpack_row(raw: bytes) -> list[object]:
