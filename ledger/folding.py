@@ -9,7 +9,8 @@ from typing import Final
 from unicodedata import normalize
 
 _APOSTROPHES: Final = re.compile("['\u2018\u2019\u02bb\u02bc`\u02bd]")  # one letter: left out
-words_of: Final = re.compile(r"[^\W_]+").findall  # runs of letters and digits, as FTS5's unicode61 takes them
+_WORDS: Final = re.compile(r"[^\W_]+").findall
+_APART: Final = bytes(at if chr(at).isalnum() else 32 for at in range(128)).ljust(256)  # what parts ASCII words
 _CYRILLIC: Final = {
     "а": "a", "б": "b", "в": "v", "г": "g", "ғ": "g", "д": "d", "е": "e", "ё": "yo", "ж": "j", "з": "z", "и": "i",
     "й": "y", "к": "k", "қ": "q", "л": "l", "м": "m", "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t",
@@ -29,11 +30,18 @@ _COARSE: Final = str.maketrans({"x": "h", "q": "k", "w": "v", "o": "a", "y": "i"
 _DOUBLED: Final = re.compile(r"(.)\1+", re.DOTALL)
 
 
+def words_of(text: str) -> list[str]:
+    """The runs of letters and digits in a text, as FTS5's unicode61 takes them. Cost: O(len)."""
+    return text.encode().translate(_APART).decode().split() if text.isascii() else _WORDS(text)
+
+
 def fold(text: str) -> str:
     """`text` as it is compared: lower-case Latin letters, digits and spaces as they came. Cost: O(len).
 
-    `fold(fold(x)) == fold(x)`.
+    `fold(fold(x)) == fold(x)`, and texts with a space between fold to what they fold to, with a space between.
     """
+    if text.isascii():
+        return text.lower().replace("'", "").replace("`", "")
     folded = _folded(text)
     for _ in range(_PASSES_MAX):  # letters of other scripts may join anew once what stood between them is left out
         if folded.isascii() or (again := _folded(folded)) == folded:

@@ -1,13 +1,15 @@
 """What is held of one log, read from one view of the store, whether it counts or not."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 from keys.signing import PublicKey
 from ledger.layout import PLACE, LogState, decode_log, kind_key
 from ledger.storage import Reader
-from protocol.codec import unpack_row
+from protocol.codec import unpack_row, unpack_rows
 from protocol.entry import EntryId
+
+_Row: TypeAlias = "tuple[str, int, list[EntryId], bytes | None, object, bytes]"
 
 
 class Said(NamedTuple):
@@ -16,6 +18,41 @@ class Said(NamedTuple):
     id: EntryId
     time_ms: int
     body: bytes | None
+
+
+class Kept(NamedTuple):
+    """An entry as it is kept: what its row says, which was checked when it came. Nothing is hashed anew."""
+
+    arrival: int  # its place in the order of arrival
+    id: EntryId
+    key: PublicKey
+    seq: int
+    kind: str
+    time_ms: int
+    refs: Sequence[EntryId]
+    space: bytes | None
+    body: bytes | None  # None: withheld or erased
+    disputed: bool
+    forked: bool  # at a fork of its log or after it: it may make way for another branch, and come back
+
+
+def kept_rows(reader: Reader, log: LogState, first: int, stop: int, arrival: int) -> Iterator[Kept]:
+    """The entries from `first` to below `stop` of a log, of which the first arrived as number `arrival`.
+
+    Cost: about 2 us each. Memory: all of their rows. Raises FormatError where one cannot be read.
+    """
+    if first >= stop:
+        return
+    pairs = reader.scan("rows", PLACE.pack(log.number, first), PLACE.pack(log.number, stop))
+    values = [value for _, value in pairs]
+    forked_at = stop if log.forked_at is None else log.forked_at
+    rows = cast("Iterable[_Row]", unpack_rows([value[32:] for value in values]))
+    for at, (value, (kind, time_ms, refs, space, body, _)) in enumerate(zip(values, rows, strict=True)):
+        seq = first + at
+        yield Kept(
+            arrival + at, EntryId(value[:32]), log.key, seq, kind, time_ms, refs, space,
+            body if type(body) is bytes else None, seq >= log.size, seq >= forked_at,
+        )  # fmt: skip
 
 
 def log_of(reader: Reader, key: PublicKey) -> LogState | None:

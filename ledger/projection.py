@@ -6,18 +6,18 @@ cannot be read is counted as malformed and found by nothing.
 
 | table     | a row for each      | holds                                                                       |
 |-----------|---------------------|-----------------------------------------------------------------------------|
-| `entries` | record, step        | where it came, who wrote it, the record it is or is on                      |
-| `words`   | the same            | its words, coarse words, and tokens for places, drugs, phones and plates    |
-| `docs`    | record              | what queries narrow by, and its document's state once a step has changed it;|
-|           |                     | `counts` 0 for one that is void, disputed or uncertified: only found        |
+| `docs`    | record              | who wrote it, what queries narrow by, its document's state once a step has  |
+|           |                     | changed it; `counts` 0 for a void, disputed or uncertified one: only found  |
+| `steps`   | step                | who wrote it, and on which record                                           |
+| `words`   | record, step        | its words, coarse words, and tokens for places, drugs, phones and plates    |
 | `items`   | seized item         | substance, unit, amount, mass in grams and nanograms above them             |
 | `links`   | link that stands    | from, relation, to, by which agency                                         |
 | `spots`   | record with a place | R*Tree                                                                      |
 | `named`   | id that a step names| the step's arrival: asked when that id comes after the step                 |
 | `consulted`| record that was read| in which consultation; `consultations` holds when, by which officer, account |
-| `authors` | author of an entry  | the agency and unit by which those entries were read                        |
+| `authors` | author of an entry  | its number in the other tables; the agency and unit by which they were read |
 
-The tables of `ledger/comparison.py` are in the same file.
+What an entry puts into them: `ledger/indexing.py`. The tables of `ledger/comparison.py` are in the same file.
 
 A record's state is a function of the set of its entries that count (`ledger/document.py`). A step waits for its record
 and for nothing else; one that comes after steps that name it is applied together with those. When an entry stops
@@ -28,49 +28,53 @@ the ledger.
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
 
 from keys.errors import FormatError, StorageError
 from keys.signing import PublicKey
 from ledger.authority import Authority
 from ledger.comparison import SCHEMA as COMPARISON_SCHEMA
-from ledger.document import LINK, Document, Operation
-from ledger.query import index_texts
-from ledger.search import STEPS_MAX, Search, created, operation, operation_of, state_of, step_operations, undisputed
-from ledger.store import Arrived, Ledger
-from ledger.workflow import WORKFLOWS, decimal, outline, position, time_ms
-from protocol.body import parse_consultation, parse_record, parse_step
-from protocol.codec import Value
-from protocol.entry import Entry, EntryId
+from ledger.document import Document, Operation
+from ledger.held import Kept
+from ledger.indexing import COUNTS, Arriving, Batch, add_doc, batch_of, doc_row, link_rows, status_of
+from ledger.search import STEPS_MAX, Search, created, operation, state_of, step_operations, undisputed
+from ledger.store import Ledger
+from ledger.workflow import WORKFLOWS, outline
+from protocol.entry import EntryId
 
-SCHEMA_VERSION: Final = 6
-COUNTS: Final = "ok"  # the status of an entry that counts
+SCHEMA_VERSION: Final = 7
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of bodies: what one step of `catch_up` holds in memory
 _CHUNK: Final = 256  # entries read at once: at most 64 MiB of bodies
 _DOCUMENTS_MAX: Final = 256  # held at once while steps are applied: some are megabytes
+_RECORDS_BY: Final = tuple(  # that an author made or wrote a step on, from a seq on
+    f"SELECT record FROM {table} JOIN authors ON number = author WHERE key = ? AND seq >= ?"  # noqa: S608
+    for table in ("docs", "steps")
+)
+_HERE: Final = {  # whether an entry is, and as which arrival
+    "docs": "SELECT arrival FROM docs WHERE author = ? AND seq = ? AND record = ?",
+    "steps": "SELECT arrival FROM steps WHERE author = ? AND seq = ? AND id = ?",
+}
 _SCHEMA: Final = """
-CREATE TABLE entries (
-  arrival INTEGER PRIMARY KEY, id BLOB NOT NULL, author BLOB NOT NULL, seq INTEGER NOT NULL, time_ms INTEGER NOT NULL,
-  kind TEXT NOT NULL, type TEXT NOT NULL, record BLOB NOT NULL
-) STRICT;
-CREATE INDEX entries_step ON entries (record, arrival) WHERE kind = 'step';
-CREATE INDEX entries_author ON entries (author, seq);
 CREATE TABLE docs (
-  arrival INTEGER PRIMARY KEY, record BLOB NOT NULL UNIQUE, author BLOB NOT NULL, type TEXT NOT NULL,
-  at_ms INTEGER NOT NULL, region TEXT NOT NULL, counting TEXT NOT NULL, status TEXT NOT NULL, due_ms INTEGER,
-  retracted INTEGER NOT NULL, conflicts INTEGER NOT NULL, proposals INTEGER NOT NULL, counts INTEGER NOT NULL,
-  state BLOB
+  arrival INTEGER PRIMARY KEY, record BLOB NOT NULL UNIQUE, author INTEGER NOT NULL, seq INTEGER NOT NULL,
+  type TEXT NOT NULL, at_ms INTEGER NOT NULL, region TEXT NOT NULL, counting TEXT NOT NULL, status TEXT NOT NULL,
+  due_ms INTEGER, retracted INTEGER NOT NULL, conflicts INTEGER NOT NULL, proposals INTEGER NOT NULL,
+  counts INTEGER NOT NULL, state BLOB
 ) STRICT;
+CREATE INDEX docs_author ON docs (author, seq);
 CREATE INDEX docs_type ON docs (type, arrival);
 CREATE INDEX docs_open ON docs (conflicts, proposals) WHERE conflicts > 0 OR proposals > 0;
+CREATE TABLE steps (
+  arrival INTEGER PRIMARY KEY, id BLOB NOT NULL, author INTEGER NOT NULL, seq INTEGER NOT NULL, type TEXT NOT NULL,
+  record BLOB NOT NULL
+) STRICT;
+CREATE INDEX steps_record ON steps (record, arrival);
+CREATE INDEX steps_author ON steps (author, seq);
 CREATE TABLE items (
   doc INTEGER NOT NULL, n INTEGER NOT NULL, substance TEXT NOT NULL, unit TEXT NOT NULL, amount TEXT NOT NULL,
   mass_g INTEGER, mass_ng INTEGER, PRIMARY KEY (doc, n)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX items_substance ON items (substance, doc);
 CREATE TABLE links (
   source BLOB NOT NULL, relation TEXT NOT NULL, target BLOB NOT NULL, agency TEXT NOT NULL,
   PRIMARY KEY (source, relation, target, agency)
@@ -78,42 +82,21 @@ CREATE TABLE links (
 CREATE INDEX links_target ON links (target);
 CREATE VIRTUAL TABLE spots USING rtree (doc, south, north, west, east);
 CREATE TABLE named (id BLOB NOT NULL, arrival INTEGER NOT NULL, PRIMARY KEY (id, arrival)) STRICT, WITHOUT ROWID;
-CREATE TABLE authors (key BLOB PRIMARY KEY, agency TEXT NOT NULL, unit TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE authors (
+  number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, agency TEXT NOT NULL, unit TEXT NOT NULL
+) STRICT;
 CREATE TABLE cuts (key BLOB PRIMARY KEY, size INTEGER NOT NULL, why TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE consultations (id BLOB PRIMARY KEY, time_ms INTEGER NOT NULL, officer BLOB, account TEXT NOT NULL)
 STRICT, WITHOUT ROWID;
 CREATE INDEX consultations_time ON consultations (time_ms);
 CREATE TABLE consulted (record BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (record, id)) STRICT, WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (text, coarse, content = '', tokenize = 'unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE words USING fts5 (
+  text, coarse, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
+INSERT INTO words (words, rank) VALUES ('automerge', 8);
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES ('cursor', 0), ('malformed', 0);
 """
-
-
-class _Step(NamedTuple):
-    """A step that arrived. op None: it has not been read yet."""
-
-    arrival: int
-    id: EntryId
-    record: bytes
-    op: Operation | None
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one step of `catch_up` will write."""
-
-    entries: list[tuple[object, ...]] = field(default_factory=list)
-    words: list[tuple[int, str, str]] = field(default_factory=list)
-    docs: list[tuple[object, ...]] = field(default_factory=list)
-    items: list[tuple[object, ...]] = field(default_factory=list)
-    links: list[tuple[bytes, str, bytes, str]] = field(default_factory=list)
-    spots: list[tuple[object, ...]] = field(default_factory=list)
-    named: list[tuple[EntryId, int]] = field(default_factory=list)
-    steps: list[_Step] = field(default_factory=list)  # that count
-    consultations: list[tuple[object, ...]] = field(default_factory=list)
-    consulted: list[tuple[EntryId, EntryId]] = field(default_factory=list)  # record, consultation
-    malformed: int = 0
 
 
 class Projection(Search):
@@ -134,7 +117,7 @@ class Projection(Search):
     def catch_up(self, ledger: Ledger, most: int = 5000) -> int:
         """Take up to `most` entries that have arrived since, fewer where they are large; returns how many.
 
-        Cost: about 90 us an entry of 300 bytes, half of it for its words.
+        Cost: about 40 us an entry of 300 bytes, a third of it for its words.
         """
         with self.connection() as db:
             if state_of(db, "cursor") <= ledger.arrival():
@@ -146,26 +129,20 @@ class Projection(Search):
     def _take(self, db: sqlite3.Connection, ledger: Ledger, most: int) -> int:
         authority = self._recheck(db, ledger)
         cursor = state_of(db, "cursor")
-        arrived, after = _arrived(ledger, cursor, most)
+        arrived = _arrived(ledger, cursor, most)
         if not arrived:
             return 0
-        batch = _batch(arrived, ledger)
+        batch = batch_of(arrived, ledger)
         db.execute("BEGIN IMMEDIATE")
         sql = "UPDATE state SET value = ? WHERE name = 'cursor' AND value = ?"
-        if not db.execute(sql, (after, cursor)).rowcount:
+        if not db.execute(sql, (arrived[-1].arrival + 1, cursor)).rowcount:
             db.execute("ROLLBACK")  # another process took the same entries meanwhile
             return len(arrived)
-        _forget(db, batch)
-        db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.entries)
-        db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
-        db.executemany("INSERT INTO named VALUES (?, ?)", batch.named)
-        db.executemany("INSERT OR REPLACE INTO consultations VALUES (?, ?, ?, ?)", batch.consultations)
-        db.executemany("INSERT OR REPLACE INTO consulted VALUES (?, ?)", batch.consulted)
-        _insert_docs(db, batch)
+        numbers = _number(db, dict.fromkeys(item.key for item in arrived), authority)
+        _forget(db, batch, numbers)
+        _insert(db, batch, numbers)
         db.execute("UPDATE state SET value = value + ? WHERE name = 'malformed'", (batch.malformed,))
-        places = [(key, *_place(authority, key)) for key in {item.entry.key for item in arrived}]
-        db.executemany("INSERT OR IGNORE INTO authors VALUES (?, ?, ?)", places)
-        _Applying(db, ledger).take_in(batch)
+        _Applying(db, ledger).take_in(batch, arrived[0].arrival)
         db.execute("COMMIT")
         return len(arrived)
 
@@ -180,7 +157,8 @@ class Projection(Search):
         old_cuts = {bytes(key): (size, why) for key, size, why in db.execute("SELECT key, size, why FROM cuts")}
         if cuts == old_cuts and authority is self._authority:
             return authority
-        old_places = {PublicKey(key): (agency, unit) for key, agency, unit in db.execute("SELECT * FROM authors")}
+        rows = db.execute("SELECT key, agency, unit FROM authors")
+        old_places = {PublicKey(key): (agency, unit) for key, agency, unit in rows}
         moved = [key for key, place in old_places.items() if _place(authority, key) != place]
         changed = [(bytes(key), 0) for key in moved]
         for key in cuts.keys() | old_cuts.keys():
@@ -192,12 +170,12 @@ class Projection(Search):
                 changed.append((key, min(ends)))
         found: set[bytes] = set()
         for key, size in changed:
-            sql = "SELECT record FROM entries WHERE author = ? AND seq >= ?"
-            found |= {bytes(row[0]) for row in db.execute(sql, (key, size))}
+            for sql in _RECORDS_BY:
+                found |= {bytes(row[0]) for row in db.execute(sql, (key, size))}
         if changed:
             db.execute("BEGIN IMMEDIATE")
-            places = [(key, *_place(authority, key)) for key in moved]
-            db.executemany("INSERT OR REPLACE INTO authors VALUES (?, ?, ?)", places)
+            places = [(*_place(authority, key), key) for key in moved]
+            db.executemany("UPDATE authors SET agency = ?, unit = ? WHERE key = ?", places)
             db.execute("DELETE FROM cuts")
             db.executemany("INSERT INTO cuts VALUES (?, ?, ?)", [(key, *cut) for key, cut in cuts.items()])
             applying = _Applying(db, ledger)
@@ -231,169 +209,18 @@ class Projection(Search):
         self.start_again()
 
 
-# -- what an entry puts into the index ----------------------------------------------------------------
-
-
-def _arrived(ledger: Ledger, cursor: int, most: int) -> tuple[list[Arrived], int]:
-    """Up to `most` entries from arrival number `cursor` on, fewer where they are large; and the cursor after them."""
-    found: list[Arrived] = []
+def _arrived(ledger: Ledger, cursor: int, most: int) -> list[Kept]:
+    """Up to `most` entries from arrival number `cursor` on, fewer where they are large."""
+    found: list[Kept] = []
     size_bytes = 0
     while len(found) < most and size_bytes < _BATCH_BYTES_MAX:
-        more, cursor = ledger.arrived(cursor, min(_CHUNK, most - len(found)))
+        more = ledger.kept(cursor, min(_CHUNK, most - len(found)))
         if not more:
             break
         found += more
-        size_bytes += sum(item.entry.body_size for item in more)
-    return found, cursor
-
-
-def _batch(arrived: Iterable[Arrived], ledger: Ledger) -> _Batch:
-    batch = _Batch()
-    for item in arrived:
-        kind = item.entry.kind
-        readable = item.entry.body is not None and item.entry.space is None
-        try:
-            if readable and kind in ("record", "step"):
-                _index(item, ledger, batch)
-            elif readable and kind == "consultation":
-                _index_consultation(item.entry, batch)
-        except FormatError:
-            batch.malformed += 1
-    return batch
-
-
-def _index_consultation(entry: Entry, batch: _Batch) -> None:
-    """Add the rows of who read what to the batch. Raises FormatError."""
-    read = parse_consultation(entry.body or b"")
-    batch.consultations.append((entry.id, entry.time_ms, read.officer, read.user))
-    batch.consulted += [(record, entry.id) for record in read.records]
-
-
-def _index(item: Arrived, ledger: Ledger, batch: _Batch) -> None:
-    """Add an entry's rows to the batch. Raises FormatError."""
-    entry = item.entry
-    codes: list[str] = []
-    if entry.kind == "record":
-        record = parse_record(entry.body or b"")
-        name, target, fields = record.type, bytes(entry.id), record.fields
-        state = ledger.status(entry) if item.disputed else COUNTS
-        codes = _add_doc(batch, ledger, item.arrival, operation_of(ledger, entry, "", fields), name, state)
-    else:
-        step = parse_step(entry.body or b"")
-        name, target, fields = step.step, bytes(step.record), step.fields
-        op = operation_of(ledger, entry, name, fields, step.acts)
-        batch.named += [(ref, item.arrival) for ref in op.refs if ref != target]
-        batch.steps += [] if item.disputed else [_Step(item.arrival, entry.id, target, op)]
-    batch.entries.append((item.arrival, entry.id, entry.key, entry.seq, entry.time_ms, entry.kind, name, target))
-    texts = [name]
-    _add_texts(fields.values(), texts)
-    exact, rough = index_texts(texts, codes)
-    import_id = fields.get("import_id")
-    batch.words.append((item.arrival, f"{exact} zqi{import_id}" if isinstance(import_id, str) else exact, rough))
-
-
-def _add_doc(
-    batch: _Batch, ledger: Ledger, arrival: int, creation: Operation, type_name: str, state: str
-) -> list[str]:  # fmt: skip
-    """The rows of a new record; returns the codes to index it by. state: as `Ledger.status`.
-
-    One that does not count is found like others, by its state too; it has no document, due time or links.
-    """
-    fields = creation.fields
-    row, items, place = _doc_row(fields, creation.time_ms, creation.agency)
-    words, due = outline(type_name, fields, ()) if state == COUNTS else ((state,), None)
-    status, counts = _status(fields, words), int(state == COUNTS)
-    batch.docs.append((arrival, creation.id, creation.author, type_name, *row, status, due, 0, 0, 0, counts, None))
-    batch.items += [(arrival, *item) for item in items]
-    if "links" in fields and counts:
-        batch.links += _link_rows(Document.created(creation))
-    if place is not None:
-        batch.spots.append((arrival, place[0], place[0], place[1], place[1]))
-    return [row[1], *(item[1] for item in items)]
-
-
-_Item: TypeAlias = "tuple[int, str, str, str, int | None, int | None]"
-
-
-def _doc_row(
-    fields: Mapping[str, Value], written_ms: int, agency: str
-) -> tuple[tuple[int, str, str], list[_Item], tuple[float, float] | None]:
-    """((at_ms, region, counting agency), items, place) of a record's fields."""
-    window = fields.get("window")
-    times = [fields.get(name) for name in ("seized_at", "activity_at", "at")]
-    times.append(window.get("from") if isinstance(window, dict) else None)
-    at_ms = next((found for value in times if value and (found := time_ms(value)) is not None), written_ms)
-    region, counting = fields.get("region"), fields.get("counting_agency")
-    where = fields.get("position")
-    spot = fields.get("area")
-    if where is None and isinstance(spot, dict):
-        where = spot.get("point")
-    listed = fields.get("items")
-    items: list[_Item] = [
-        _item(number, item)
-        for number, item in enumerate(listed[:100] if isinstance(listed, list) else [])
-        if isinstance(item, dict)
-    ]
-    head = (at_ms, region if isinstance(region, str) else "", counting if isinstance(counting, str) else agency)
-    return head, items, position(where)
-
-
-_MASS_UNITS: Final = {"kg": 3, "g": 0, "mg": -3}  # powers of ten, grams
-_AMOUNT_MAX: Final = Decimal(10**12)
-_GRAMS_MAX: Final = 10**10  # 10,000 tonnes: so many items of it still add up within 64 bits
-
-
-def _item(number: int, item: Mapping[str, Value]) -> _Item:
-    """(number, substance, unit, amount, whole grams, nanograms above them) of a seized item.
-
-    An amount that is no decimal from 0 to 10^12 with at most 9 places counts as 0.
-    """
-    unit = item.get("unit")
-    amount = decimal(item.get("amount"))
-    if amount is not None and not (0 <= amount < _AMOUNT_MAX and _places(amount) <= 9):
-        amount = None
-    grams = decimal(item.get("mass_g"))
-    if grams is None and amount is not None and isinstance(unit, str) and unit in _MASS_UNITS:
-        grams = amount.scaleb(_MASS_UNITS[unit])
-    mass: tuple[int, int] | tuple[None, None] = (None, None)
-    if grams is not None and 0 <= grams < _GRAMS_MAX:
-        mass = divmod(int(grams.scaleb(9)), 10**9)
-    substance = item.get("substance", "")
-    return (number, str(substance)[:60], str(unit or "")[:24], "0" if amount is None else f"{amount:f}", *mass)
-
-
-def _places(amount: Decimal) -> int:
-    exponent = amount.as_tuple().exponent
-    return -exponent if isinstance(exponent, int) else 0
-
-
-def _status(fields: Mapping[str, Value], words: Iterable[str]) -> str:
-    said = fields.get("status")
-    return " ".join(dict.fromkeys([*([said.casefold()] if isinstance(said, str) else []), *words]))
-
-
-def _link_rows(document: Document) -> list[tuple[bytes, str, bytes, str]]:
-    rows = []
-    for name, values in document.members(LINK).items():
-        relation, _, target = name.rpartition(":")
-        rows += [(bytes(document.record), relation, bytes.fromhex(target), said.agency) for said in values]
-    return sorted(set(rows))
-
-
-def _add_texts(values: Iterable[Value], texts: list[str]) -> None:
-    """Add all texts and numbers within some values."""
-    for value in values:
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, dict):
-            _add_texts(value.values(), texts)
-        elif isinstance(value, list):
-            _add_texts(value, texts)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            texts.append(str(value))
-
-
-# -- operations ---------------------------------------------------------------------------------------
+        cursor = more[-1].arrival + 1
+        size_bytes += sum(len(item.body) for item in more if item.body is not None)
+    return found
 
 
 def _why_cut(authority: Authority, key: PublicKey) -> str:
@@ -410,6 +237,9 @@ def _place(authority: Authority, key: PublicKey) -> tuple[str, str]:
     return (standing.agency, standing.unit) if standing is not None else ("", "")
 
 
+# -- operations ---------------------------------------------------------------------------------------
+
+
 class _Applying:
     """Applies steps to the documents that they are on, those of one record in order of arrival."""
 
@@ -419,45 +249,44 @@ class _Applying:
         self._documents: dict[bytes, tuple[int, str, Document]] = {}  # arrival, type, state
         self._sizes: dict[PublicKey, int] = {}
 
-    def take_in(self, batch: _Batch) -> None:
-        """Apply new steps, and those that came before their record, which is new."""
-        sql = "SELECT 1 FROM entries WHERE record = ? AND kind = 'step' AND arrival < ? LIMIT 1"
-        docs = [(bytes(record), arrival) for arrival, record, *_ in batch.docs if isinstance(record, bytes)]
-        late = [record for record, arrival in docs if self._db.execute(sql, (record, arrival)).fetchone()]
-        if late:
-            apart = set(late)
-            self._run(step for step in batch.steps if step.record not in apart)
-            for record in late:
-                self._run(self._steps(record))
-        else:
-            self._run(batch.steps)
+    def take_in(self, batch: Batch, first: int) -> None:
+        """Apply new steps, and those that came before their record, which is new: it arrived as `first` or later."""
+        sql = (
+            "SELECT record FROM docs d WHERE arrival >= ?"
+            " AND EXISTS (SELECT 1 FROM steps s WHERE s.record = d.record AND s.arrival < d.arrival)"
+        )
+        late = [bytes(row[0]) for row in self._db.execute(sql, (first,))]
+        apart = set(late)
+        self._run(step for step in batch.steps if step.record not in apart)
+        for record in late:
+            self._run(self._steps(record))
 
     def make_again(self, record: bytes) -> None:
         """Make a record's rows again from the ledger, and apply its steps as if they came now."""
         self._make_row_again(record)
         self._run(self._steps(record))
 
-    def _steps(self, record: bytes) -> list[_Step]:
+    def _steps(self, record: bytes) -> list[Arriving]:
         """The steps on a record that are here, in order of arrival."""
-        sql = "SELECT arrival, id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival"
-        return [_Step(arrival, EntryId(step), record, None) for arrival, step in self._db.execute(sql, (record,))]
+        sql = "SELECT arrival, id FROM steps WHERE record = ? ORDER BY arrival"
+        return [Arriving(arrival, EntryId(step), record, None) for arrival, step in self._db.execute(sql, (record,))]
 
     def _make_row_again(self, record: bytes) -> None:
         entry = self._ledger.entry(record)
-        sql = "SELECT arrival, type FROM entries WHERE author = ? AND seq = ? AND id = ? AND kind = 'record'"
-        row = None if entry is None else self._db.execute(sql, (entry.key, entry.seq, record)).fetchone()
+        sql = "SELECT arrival, author, type FROM docs WHERE record = ?"
+        row = None if entry is None else self._db.execute(sql, (record,)).fetchone()
         if entry is None or row is None:
             return  # it is not here
-        arrival, type_name = row
-        _delete_follows(self._db, arrival, record)
-        self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
+        arrival, number, type_name = row
         state = COUNTS if undisputed(self._ledger, entry, self._sizes) else self._ledger.status(entry)
         with suppress(FormatError):  # it could be read when it came
-            batch = _Batch()
-            _add_doc(batch, self._ledger, arrival, operation(self._ledger, entry), type_name, state)
-            _insert_docs(self._db, batch)
+            batch = Batch()
+            add_doc(batch, arrival, entry.seq, operation(self._ledger, entry), type_name, state)
+            _delete_follows(self._db, arrival, record)
+            self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
+            _insert(self._db, batch, {entry.key: number})
 
-    def _run(self, steps: Iterable[_Step]) -> None:
+    def _run(self, steps: Iterable[Arriving]) -> None:
         for step in steps:
             op = step.op or self._operation(step.id)
             document = self._document(step.record) if op is not None else None
@@ -482,9 +311,9 @@ class _Applying:
         except FormatError:
             return None  # it could be read when it came
 
-    def _namers(self, step: _Step) -> Iterator[Operation]:
+    def _namers(self, step: Arriving) -> Iterator[Operation]:
         """What the steps on the same record say that came earlier and name this one. Each is read when asked for."""
-        sql = "SELECT e.id FROM named n JOIN entries e USING (arrival) WHERE n.id = ? AND arrival < ? AND e.record = ?"
+        sql = "SELECT s.id FROM named n JOIN steps s USING (arrival) WHERE n.id = ? AND arrival < ? AND s.record = ?"
         for row in self._db.execute(sql, (step.id, step.arrival, step.record)).fetchall():
             op = self._operation(EntryId(row[0]))
             if op is not None:
@@ -507,10 +336,10 @@ class _Applying:
 def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str, document: Document) -> None:
     """Write a document's state and what follows from it."""
     fields = document.fields()
-    row, items, place = _doc_row(fields, document.time_ms, document.agency)
+    row, items, place = doc_row(fields, document.time_ms, document.agency)
     steps: list[Operation] = []
     if type_name in WORKFLOWS:
-        sql = "SELECT id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival LIMIT ?"
+        sql = "SELECT id FROM steps WHERE record = ? ORDER BY arrival LIMIT ?"
         ids = [EntryId(row[0]) for row in db.execute(sql, (document.record, STEPS_MAX))]
         steps = step_operations(ledger, ids)
     words, due = outline(type_name, fields, steps)
@@ -520,31 +349,49 @@ def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str,
     db.execute(
         "UPDATE docs SET at_ms = ?, region = ?, counting = ?, status = ?, due_ms = ?, retracted = ?, conflicts = ?,"
         " proposals = ?, state = ? WHERE arrival = ?",
-        (*row, _status(fields, [*words, *more]), due, int(document.retracted is not None), conflicts,
+        (*row, status_of(fields, [*words, *more]), due, int(document.retracted is not None), conflicts,
          len(document.proposals), document.to_bytes(), arrival),
     )  # fmt: skip
     _delete_follows(db, arrival, document.record)
-    batch = _Batch(items=[(arrival, *item) for item in items], links=_link_rows(document))
+    batch = Batch(items=[(arrival, *item) for item in items], links=link_rows(document))
     if place is not None:
         batch.spots.append((arrival, place[0], place[0], place[1], place[1]))
-    _insert_docs(db, batch)
+    _insert(db, batch, {})
 
 
-def _insert_docs(db: sqlite3.Connection, batch: _Batch) -> None:
-    db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.docs)
+def _number(db: sqlite3.Connection, keys: Iterable[PublicKey], authority: Authority) -> dict[PublicKey, int]:
+    """The numbers of authors; those who have none are given one."""
+    found: dict[PublicKey, int] = {}
+    for key in keys:
+        row = db.execute("SELECT number FROM authors WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            sql = "INSERT INTO authors (key, agency, unit) VALUES (?, ?, ?) RETURNING number"
+            row = db.execute(sql, (key, *_place(authority, key))).fetchone()
+        found[key] = row[0]
+    return found
+
+
+def _insert(db: sqlite3.Connection, batch: Batch, numbers: Mapping[PublicKey, int]) -> None:
+    """Write the rows of a batch, in order of arrival. numbers: of their authors."""
+    docs = ((arrival, id_, numbers[key], *rest) for arrival, id_, key, *rest in batch.docs)
+    db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", docs)
+    steps = ((arrival, id_, numbers[key], *rest) for arrival, id_, key, *rest in batch.step_rows)
+    db.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", steps)
+    db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
     db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", batch.items)
     db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", batch.links)
     db.executemany("INSERT OR REPLACE INTO spots VALUES (?, ?, ?, ?, ?)", batch.spots)
+    db.executemany("INSERT INTO named VALUES (?, ?)", batch.named)
+    db.executemany("INSERT OR REPLACE INTO consultations VALUES (?, ?, ?, ?)", batch.consultations)
+    db.executemany("INSERT OR REPLACE INTO consulted VALUES (?, ?)", batch.consulted)
 
 
-def _forget(db: sqlite3.Connection, batch: _Batch) -> None:
+def _forget(db: sqlite3.Connection, batch: Batch, numbers: Mapping[PublicKey, int]) -> None:
     """Delete what is here of entries that arrive again: their branch of a fork made way for another, and is back."""
-    sql = "SELECT arrival FROM entries WHERE author = ? AND seq = ? AND id = ?"
-    for row, (_, *texts) in zip(batch.entries, batch.words, strict=True):
-        _, entry_id, author, seq, *_ = row
-        for (old,) in db.execute(sql, (author, seq, entry_id)).fetchall():
-            db.execute("INSERT INTO words (words, rowid, text, coarse) VALUES ('delete', ?, ?, ?)", (old, *texts))
-            db.execute("DELETE FROM entries WHERE arrival = ?", (old,))  # without which its rows in `named` say nothing
+    for table, author, seq, id_, words in batch.again:
+        for (old,) in db.execute(_HERE[table], (numbers[author], seq, id_)).fetchall():
+            db.execute("INSERT INTO words (words, rowid, text, coarse) VALUES ('delete', ?, ?, ?)", (old, *words))
+            db.execute("DELETE FROM steps WHERE arrival = ?", (old,))  # without which its rows in `named` say nothing
             db.execute("DELETE FROM docs WHERE arrival = ?", (old,))
             db.execute("DELETE FROM items WHERE doc = ?", (old,))
             db.execute("DELETE FROM spots WHERE doc = ?", (old,))

@@ -9,13 +9,12 @@ other spellings of the same place, drug, phone or plate. `NAME:VALUE` narrows; N
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
 from typing import Final
 
 from keys.errors import UsageError
 from ledger.folding import coarse, fold, words_of
 from ledger.gazetteer import concept_token, concepts, region_of, substance_of
-from ledger.selectors import phone_key, phones, plate_key, plates, worth_a_look
+from ledger.selectors import phone_key, phones, plate_key, plates
 
 LOCAL: Final = timezone(timedelta(hours=5))  # Uzbekistan, all of it, all the year
 _PHRASE_WORDS_MAX: Final = 64
@@ -77,23 +76,6 @@ def parse_query(text: str, now_ms: int) -> Query:
     )
 
 
-def index_texts(texts: Iterable[str], codes: Iterable[str] = ()) -> tuple[str, str]:
-    """What is put into the index for an entry: (exact words, coarse words). codes: region and substance codes.
-
-    The exact words end with tokens for the places, drugs, phones and plates that the texts name.
-    """
-    texts = list(texts)
-    folded = fold(" ".join(texts))
-    words = words_of(folded)
-    tokens = [concept_token(concept) for concept in {*concepts(words), *codes}]
-    looked_at = " ; ".join(text for text in texts if worth_a_look(text))
-    if looked_at:
-        tokens += [f"zqt{phone[1:]}" for phone in phones(looked_at)]
-        tokens += [f"zqp{plate.lower()}" for plate in plates(looked_at)]
-    rough = {form for word in set(words) if word.isalpha() and (form := _coarsely(word)) != word}
-    return f"{folded} {' '.join(tokens)}" if tokens else folded, " ".join(rough)
-
-
 def _split(text: str) -> tuple[list[tuple[str, bool]], list[tuple[str, str]]]:
     """Words and phrases (text, is it a phrase), and (name, value) of what narrows. A value may be quoted."""
     words: list[tuple[str, bool]] = []
@@ -125,9 +107,6 @@ def _split(text: str) -> tuple[list[tuple[str, bool]], list[tuple[str, str]]]:
         elif word:
             words.append((word, False))
     return words[:_PHRASE_WORDS_MAX], narrowed
-
-
-_coarsely: Final = lru_cache(1 << 16)(coarse)  # words repeat
 
 
 def _phrase(folded: str) -> str:

@@ -16,6 +16,7 @@ from keys.errors import FormatError, IndexDamagedError, StorageError
 from keys.signing import PublicKey
 from ledger.authority import Authority
 from ledger.document import Document, Operation
+from ledger.held import Kept
 from ledger.query import Query
 from ledger.store import Ledger
 from ledger.workflow import distance_m
@@ -27,6 +28,10 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqli
 Connection: TypeAlias = sqlite3.Connection  # so that others need not know what the index is kept in
 STEPS_MAX: Final = 1000  # of one record, looked at for its workflow
 HISTORY_MAX: Final = 20_000  # steps of one record that are shown
+_MATCHED: Final = (  # a record of which an entry matches
+    "(d.arrival IN (SELECT rowid FROM words WHERE words MATCH ?) OR d.record IN"
+    " (SELECT record FROM steps WHERE arrival IN (SELECT rowid FROM words WHERE words MATCH ?)))"
+)
 MATCHED_MAX: Final = 1000  # steps of one record, told for one query
 
 
@@ -123,7 +128,7 @@ class Search:
 
     def steps_of(self, record: bytes, limit: int = STEPS_MAX) -> list[EntryId]:
         """The steps on a record, in order of arrival."""
-        sql = "SELECT id FROM entries WHERE record = ? AND kind = 'step' ORDER BY arrival LIMIT ?"
+        sql = "SELECT id FROM steps WHERE record = ? ORDER BY arrival LIMIT ?"
         with self.connection() as db:
             return [EntryId(row[0]) for row in db.execute(sql, (record, limit))]
 
@@ -135,7 +140,7 @@ class Search:
 
     def attached(self, ledger: Ledger, after: int) -> list[tuple[bytes, int]]:
         """(hash of its list of chunks, size) of each file attached by an entry that arrived after `after`."""
-        sql = "SELECT id FROM entries WHERE arrival > ? AND kind = 'step' AND type = 'attach' ORDER BY arrival"
+        sql = "SELECT id FROM steps WHERE arrival > ? AND type = 'attach' ORDER BY arrival"
         with self.connection() as db:
             ids = [EntryId(row[0]) for row in db.execute(sql, (after,))]
         found = []
@@ -197,7 +202,7 @@ class Search:
             sql = "SELECT source, target, agency FROM links WHERE relation = 'same_event' AND source != target"
             for source, target, agency in db.execute(sql):
                 said.setdefault((min(source, target), max(source, target)), set()).add(agency)
-            sql = "SELECT agency, retracted FROM docs JOIN authors ON key = author"
+            sql = "SELECT agency, retracted FROM docs JOIN authors ON number = author"
             sql += " WHERE record = ? AND type = 'seizure' AND counts"
             for record in {record for pair in said for record in pair}:
                 of[record], gone = db.execute(sql, (record,)).fetchone() or ("", 0)
@@ -227,9 +232,8 @@ class Search:
         with self.connection() as db:
             where, values = _conditions(query, now_ms, authors, db)
             if query.exact:
-                where.append("d.record IN (SELECT record FROM entries WHERE arrival IN (SELECT rowid FROM words"
-                             " WHERE words MATCH ?))")  # fmt: skip
-                values.append(f"text : ({query.exact})")
+                where.append(_MATCHED)
+                values += [f"text : ({query.exact})"] * 2
             if query.substances:
                 where.append(f"i.substance IN ({', '.join('?' * len(query.substances))})")
                 values += query.substances
@@ -291,7 +295,7 @@ def operation(ledger: Ledger, entry: Entry) -> Operation:
 
 
 def operation_of(
-    ledger: Ledger, entry: Entry, step: str, fields: Mapping[str, Value], acts: Container[EntryId] = ()
+    ledger: Ledger, entry: Entry | Kept, step: str, fields: Mapping[str, Value], acts: Container[EntryId] = ()
 ) -> Operation:
     """The operation of an entry whose body says this. acts: refs that are no operations, and are left out.
 
@@ -299,7 +303,7 @@ def operation_of(
     """
     standing = ledger.authority.of(entry.key)
     agency, unit = (standing.agency, standing.unit) if standing is not None else ("", "")
-    refs = tuple(ref for ref in entry.refs if ref not in acts)
+    refs = tuple(ref for ref in entry.refs if ref not in acts) if entry.refs else ()
     return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, refs, unit)
 
 
@@ -369,20 +373,21 @@ def _search(
             yield Hit(arrival, EntryId(record)), record
         return
     column = "text" if expression == query.exact else "{text coarse}"
-    join = "JOIN" if where else "LEFT JOIN"
     sql = (
-        "SELECT e.arrival, e.id, e.kind, e.record, d.arrival FROM words JOIN entries e ON e.arrival = words.rowid"  # noqa: S608
-        f" {join} docs d ON d.record = e.record WHERE words MATCH ? AND words.rowid > ?"
+        "SELECT words.rowid, s.id, s.record, d.arrival, d.record FROM words"  # noqa: S608
+        " LEFT JOIN steps s ON s.arrival = words.rowid"
+        " LEFT JOIN docs d ON d.arrival = CASE WHEN s.id IS NULL THEN words.rowid"
+        " ELSE (SELECT arrival FROM docs WHERE record = s.record) END WHERE words MATCH ? AND words.rowid > ?"
         + "".join(f" AND {condition}" for condition in where)
         + " ORDER BY words.rowid DESC"
     )
-    for arrival, entry_id, kind, record, doc in db.execute(sql, (f"{column} : ({expression})", after, *values)):
-        if kind == "record":
-            yield Hit(arrival, EntryId(entry_id)), record
+    for arrival, step, on, doc, record in db.execute(sql, (f"{column} : ({expression})", after, *values)):
+        if step is None:
+            yield Hit(arrival, EntryId(record)), record
         elif doc is None:
-            yield Hit(arrival, EntryId(entry_id)), entry_id  # its record is not here, or disputed
+            yield Hit(arrival, EntryId(step)), step  # its record is not here
         else:
-            yield Hit(doc, EntryId(record), (EntryId(entry_id),)), record
+            yield Hit(doc, EntryId(record), (EntryId(step),)), on
 
 
 def _conditions(
@@ -416,7 +421,8 @@ def _conditions(
         where.append("d.at_ms < ?")
         values.append(query.until_ms)
     if authors is not None:
-        where.append("d.author IN (" + ", ".join(["?"] * len(authors)) + ")")
+        keys = ", ".join(["?"] * len(authors))
+        where.append(f"d.author IN (SELECT number FROM authors WHERE key IN ({keys}))")  # noqa: S608
         values += sorted(authors)
     if query.near is not None:
         latitude, longitude, km = query.near
@@ -451,7 +457,7 @@ def _counted(db: sqlite3.Connection, group: Iterable[bytes]) -> bytes:
     own = []
     for record in sorted(group):
         row = db.execute(
-            "SELECT d.counting = a.agency FROM docs d JOIN authors a ON a.key = d.author WHERE d.record = ?"
+            "SELECT d.counting = a.agency FROM docs d JOIN authors a ON a.number = d.author WHERE d.record = ?"
             " AND d.retracted = 0", (record,)
         ).fetchone()  # fmt: skip
         if row is not None:

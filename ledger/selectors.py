@@ -48,21 +48,24 @@ _NATIONAL: Final = frozenset(  # 90 123 45 67, with any of the spaces left out, 
 )
 _LONG: Final = frozenset({(11,), (1, 10), (1, 3, 7), (1, 3, 3, 4), (1, 3, 3, 2, 2), (1, 3, 2, 2, 3), (4, 3, 2, 2)})
 
-_PLATE: Final = re.compile(
-    r"(?<!\w)(?:"
-    r"\d{2}[ -]?[A-Z][ -]?\d{3}[ -]?[A-Z]{2}"  # Uzbekistan, a person's: 01 A 777 BC
-    r"|\d{2}[ -]?\d{3}[ -]?[A-Z]{3}"  # Uzbekistan, a company's: 01 777 ABC
-    r"|\d{2}[ -]?\d{4}[ -]?[A-Z]{2}"  # Uzbekistan, a trailer's: 01 1234 AB
-    r"|\d{2}[ -]?[A-Z]{2}[ -]?\d{4}"  # older
-    r"|[ABEKMHOPCTYX][ -]?\d{3}[ -]?[ABEKMHOPCTYX]{2}[ -]?\d{2,3}"  # Russia: A 123 BC 77
+_PLATE: Final = re.compile(  # first those that begin with a digit: so each place is tried for half of them
+    r"(?<!\w)(?:(?=\d)(?:"
+    r"\d\d[ -]?[A-Z][ -]?\d{3}[ -]?[A-Z]{2}"  # Uzbekistan, a person's: 01 A 777 BC
+    r"|\d\d[ -]?\d{3}[ -]?[A-Z]{3}"  # Uzbekistan, a company's: 01 777 ABC
+    r"|\d\d[ -]?\d{4}[ -]?[A-Z]{2}"  # Uzbekistan, a trailer's: 01 1234 AB
+    r"|\d\d[ -]?[A-Z]{2}[ -]?\d{4}"  # older
     r"|\d{3}[ -]?[A-Z]{2,3}[ -]?(?:0[1-9]|1\d|20)"  # Kazakhstan: 123 ABC 02
-    r"|\d{2}[ -]?KG[ -]?\d{3}[ -]?[A-Z]{2,3}|[A-Z]\d{4}[A-Z]{1,2}"  # Kyrgyzstan: 01 KG 123 ABC, and older
-    r"|\d{4}[ -]?[A-Z]{2}[ -]?\d{2}"  # Tajikistan: 1234 AB 01
+    r"|\d\d[ -]?KG[ -]?\d{3}[ -]?[A-Z]{2,3}"  # Kyrgyzstan: 01 KG 123 ABC
+    r"|\d{4}[ -]?[A-Z]{2}[ -]?\d\d"  # Tajikistan: 1234 AB 01
+    r")|(?=[A-Z])(?:"
+    r"[ABEKMHOPCTYX][ -]?\d{3}[ -]?[ABEKMHOPCTYX]{2}[ -]?\d{2,3}"  # Russia: A 123 BC 77
+    r"|[A-Z]\d{4}[A-Z]{1,2}"  # Kyrgyzstan, older
     r"|[A-Z]{2}[ -]?\d{4}[ -]?(?:AG|AH|BN|DZ|LB|MR)|[A-Z]{2}\d{4}[A-Z]{2}"  # Turkmenistan: AB 1234 AH
     r"|(?:KBL|HRT|KDR|BLK|NGR|KDZ)[ -]?\d{4,5}"  # Afghanistan
     r"|[DTX][ -]?\d{3}[ -]?\d{3}|C\d{6}|CMD[ -]?\d{4}|UN[ -]?\d{4}"  # diplomatic
-    r")(?!\w)"
+    r"))(?!\w)"
 )
+_MAY_BE_PLATE: Final = re.compile(r"\d[ -]?[^\W\d_]|[^\W\d_][ -]?\d")  # a letter and a digit side by side
 _LETTERS: Final = re.compile("[A-Z]+")
 _WORDS: Final = frozenset(  # the only letters in an amount or a date, which is no plate
     {
@@ -75,9 +78,11 @@ _WORDS: Final = frozenset(  # the only letters in an amount or a date, which is 
 
 def worth_a_look(text: str) -> bool:
     """Whether a phone or a plate may stand in a text: a cheap test that leaves out most."""
-    if len(text) < _DIGITS_MIN or text.isalpha():
+    if len(text) < _DIGITS_MIN or text.isalpha() or _SOME_DIGITS.search(text) is None:
         return False
-    return _SOME_DIGITS.search(text) is not None and _MOMENT.fullmatch(text) is None
+    if _MAY_BE_PLATE.search(text) is None:
+        return len(text) >= _NATIONAL_DIGITS and _RUN.search(text) is not None
+    return _MOMENT.fullmatch(text) is None
 
 
 def phones(text: str) -> list[str]:
@@ -96,7 +101,7 @@ def phones(text: str) -> list[str]:
             continue
         elif _CUT_BEFORE.fullmatch(before[-2:]):
             groups.pop(0)
-        if _CUT_AFTER.match(text, run.end()):
+        if groups and _CUT_AFTER.match(text, run.end()):
             groups.pop()
         found.update(dict.fromkeys(_in_run(groups)))
     return list(found)
@@ -162,7 +167,7 @@ def plates(text: str) -> list[str]:
     if _SOME_DIGITS.search(text) is None:
         return []
     found: dict[str, None] = {}
-    for match in _PLATE.findall(text.translate(_ALIKE).upper()):
+    for match in _PLATE.findall((text if text.isascii() else text.translate(_ALIKE)).upper()):
         if not _WORDS.issuperset(_LETTERS.findall(match)):
             found[match.replace(" ", "").replace("-", "")] = None
     return list(found)

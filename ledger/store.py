@@ -19,7 +19,7 @@ from keys.errors import FormatError, HomeError, StorageError
 from keys.signing import PublicKey, verify
 from ledger.authority import Authority, evaluate_held
 from ledger.council import ActEntry
-from ledger.held import log_of
+from ledger.held import Kept, kept_rows, log_of
 from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts, read_forks
 from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
 from ledger.measure import Measure
@@ -184,7 +184,7 @@ class Ledger:
         """The logs of which not all that is held counts, and how many entries do. A mapping of its own, not a view."""
         return self._cuts
 
-    def status(self, entry: Entry) -> str:
+    def status(self, entry: Entry | Kept) -> str:
         """Whether an entry counts: "ok", "disputed" (from a fork on), "void" (after a cutoff, or on a branch that
         was not endorsed) or "uncertified" (no chain of certificates reaches its author any longer).
         """
@@ -293,22 +293,18 @@ class Ledger:
         """Up to `most` entries from arrival number `cursor` on, in order, and the cursor after them."""
         found: list[Arrived] = []
         with self.storage.read() as txn:
-            start = _stretch_start(txn, cursor)
-            logs: dict[int, LogState] = {}
-            for raw_arrival, value in txn.scan("arrivals", U64.pack(start)):
-                number, first, count = ARRIVAL.unpack(value)
-                if number not in logs:
-                    logs[number] = _log_numbered(txn, number)
-                begins = U64.unpack(raw_arrival)[0]
-                cursor = max(cursor, begins)  # numbers whose entries made way for another branch are left out
-                skip = cursor - begins
-                stop = min(first + count, first + skip + most - len(found))
-                for entry in _entries(txn, logs[number], first + skip, stop):
-                    found.append(Arrived(cursor, entry, disputed=entry.seq >= logs[number].size))
-                    cursor += 1
-                if len(found) >= most:
-                    break
-        return found, cursor
+            for arrival, log, first, stop in _stretches(txn, cursor, most):
+                for at, entry in enumerate(_entries(txn, log, first, stop), arrival):
+                    found.append(Arrived(at, entry, disputed=entry.seq >= log.size))
+        return found, found[-1].arrival + 1 if found else cursor
+
+    def kept(self, cursor: int, most: int) -> list[Kept]:
+        """The same entries as `arrived`, as they are kept."""
+        found: list[Kept] = []
+        with self.storage.read() as txn:
+            for arrival, log, first, stop in _stretches(txn, cursor, most):
+                found += kept_rows(txn, log, first, stop, arrival)
+        return found
 
     def log_entries(self, key: PublicKey, first: int = 0, most: int = 1000) -> list[Arrived]:
         """Entries of one log in order; `arrival` is not known here and is -1."""
@@ -409,6 +405,27 @@ def _entry_at(txn: Reader, place: bytes) -> Entry:
     for entry in _entries(txn, _log_numbered(txn, number), seq, seq + 1):
         return entry
     raise StorageError(f"entry {seq} of log number {number} is missing; run hamkor audit on this home")
+
+
+def _stretches(txn: Reader, cursor: int, most: int) -> Iterator[tuple[int, LogState, int, int]]:
+    """(arrival number of the first, log, its first seq, that after its last) of what arrived together.
+
+    In order, from arrival number `cursor` on, at most so many entries in all. Numbers whose entries made way for
+    another branch are left out.
+    """
+    logs: dict[int, LogState] = {}
+    for raw_arrival, value in txn.scan("arrivals", U64.pack(_stretch_start(txn, cursor))):
+        number, first, count = ARRIVAL.unpack(value)
+        if number not in logs:
+            logs[number] = _log_numbered(txn, number)
+        begins = U64.unpack(raw_arrival)[0]
+        skip = max(0, cursor - begins)
+        taken = min(count - skip, most)
+        if taken > 0:
+            yield begins + skip, logs[number], first + skip, first + skip + taken
+            most -= taken
+        if most <= 0:
+            return
 
 
 def _stretch_start(txn: Reader, cursor: int) -> int:

@@ -8,7 +8,7 @@ it differently. `decode` re-encodes what it read and compares, so `encode(decode
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Final, TypeAlias, cast
 
 import msgpack
@@ -51,19 +51,6 @@ def _ordered(value: object, depth: int) -> object:
     raise TypeError(f"{type(value).__name__} has no canonical form; a fraction is written as decimal text")
 
 
-def _sorted_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    """Refuse duplicate, unsorted and non-text keys while decoding."""
-    last = b""
-    for index, (key, _) in enumerate(pairs):
-        if type(key) is not str:
-            raise FormatError("a map key is not text; expected text keys only")
-        raw = key.encode()
-        if index and raw <= last:
-            raise FormatError(f"map key {key[:24]!r} is out of order or repeated; expected ascending UTF-8 bytes")
-        last = raw
-    return dict(pairs)
-
-
 def _refuse_extension(code: int, _payload: bytes) -> object:
     raise FormatError(f"msgpack extension type {code} is not allowed here")
 
@@ -80,30 +67,45 @@ def decode(raw: bytes | memoryview, *, size_max: int, items_max: int = ITEMS_MAX
         raise FormatError(f"{len(raw)} bytes; at most {size_max} are accepted here")
     try:
         value = msgpack.unpackb(
-            raw, raw=False, strict_map_key=False, object_pairs_hook=_sorted_map, ext_hook=_refuse_extension,
-            max_str_len=size_max, max_bin_len=size_max, max_array_len=items_max, max_map_len=items_max,
+            raw, raw=False, strict_map_key=False, ext_hook=_refuse_extension, max_str_len=size_max,
+            max_bin_len=size_max, max_array_len=items_max, max_map_len=items_max,
         )  # fmt: skip
         _check_nested([value], DEPTH_MAX + 1)
-        again = pack(value)  # keys are in order already: `_sorted_map` has seen to it
+        again = pack(value)  # keys are in order already; of a repeated one the last is left, so this comes out shorter
     except FormatError:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.UnpackException) as error:
         raise FormatError(f"not canonical msgpack: {error or type(error).__name__}") from None
     if again != raw:
-        raise FormatError("not in canonical form: the same value has a shorter or differently typed encoding")
+        raise FormatError("not in canonical form: a key is repeated, or a value has a shorter or other encoding")
     result: Value = value
     return result
 
 
 def _check_nested(items: Iterable[object], depth: int) -> None:
-    """Refuse fractions, and nesting deeper than `depth`, in what msgpack has read."""
+    """Refuse fractions, nesting deeper than `depth`, and map keys that are no text or not in ascending order."""
     for item in items:
         kind = type(item)
-        if kind in _PLAIN:
+        if kind is str or kind in _PLAIN:
             continue
         if kind is float or depth == 1:
             raise TypeError("a fraction is written as decimal text" if kind is float else f"nested over {DEPTH_MAX}")
-        _check_nested(item.values() if kind is dict else item, depth - 1)  # type: ignore[attr-defined, arg-type]
+        if kind is dict:
+            keys = list(item)  # type: ignore[call-overload]
+            if keys and (type(keys[0]) is not str or keys != sorted(keys)):  # TypeError where not all are text
+                _refuse_keys(keys)
+            _check_nested(item.values(), depth - 1)  # type: ignore[attr-defined]
+        else:
+            _check_nested(item, depth - 1)  # type: ignore[arg-type]
+
+
+def _refuse_keys(keys: list[object]) -> None:
+    """Say what is wrong with the keys of a map. By code points they are in the order of their UTF-8 bytes."""
+    for before, key in pairwise(["", *keys]):
+        if type(key) is not str or type(before) is not str:
+            raise FormatError("a map key is not text; expected text keys only")
+        if key < before:
+            raise FormatError(f"map key {key[:24]!r} is out of order; expected ascending UTF-8 bytes")
 
 
 def unpack_row(raw: bytes) -> list[object]:

@@ -125,7 +125,7 @@ def dump(projection: Projection) -> dict[str, list[str]]:
     with projection.connection() as db:
         return {
             table: sorted(map(repr, db.execute(f"SELECT * FROM {table}")))
-            for table in ("entries", "docs", "items", "links", "spots", "named", "authors", "state")
+            for table in ("docs", "steps", "items", "links", "spots", "named", "authors", "state")
         }
 
 

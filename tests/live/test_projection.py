@@ -89,7 +89,7 @@ def test_interrupted_step_is_taken_again(tmp_path: Path, ledger: Ledger, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.projection._index", fail)
+        patch.setattr("ledger.indexing._index", fail)
         with pytest.raises(KeyboardInterrupt):
             projection.catch_up(ledger, 10)
     assert projection.cursor() == 10

@@ -220,7 +220,7 @@ def projected(path: Path) -> str:
 
 def rows(path: Path) -> list[object]:
     """Everything in an index."""
-    tables: Iterable[str] = ("entries", "docs", "items", "links", "state", "words")
+    tables: Iterable[str] = ("docs", "steps", "items", "links", "state", "words")
     with sqlite3.connect(path) as db:
         return [sorted(db.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables]
 
