@@ -265,9 +265,9 @@ class Engine:
                     peer.owe(key, first, end)
                 self._serve(peer, now)
             case Ranges():
-                answer, learnt = self._sync.answer(message.ranges)
-                if answer:
-                    self._send(peer, Ranges(tuple(answer)))
+                answer, learnt = self._sync.answer(message)
+                if answer is not None:
+                    self._send(peer, answer)
                 self._learn(peer, learnt, now)
             case Fork():
                 size = sum(len(header) + len(signature) for side in message.sides for header, signature in side)
