@@ -512,7 +512,7 @@ def reconcile() -> tuple[str, list[Case], list[Case]]:
         {
             "name": name, "heads": listed, "lower": lower.hex(), "upper": upper.hex(),
             "count": index.count(lower, upper), "fingerprint": index.fingerprint(lower, upper).hex(),
-            "salt": salt.hex(), "print": index.print(salt, lower, upper).hex(),
+            "salt": salt.hex(), "print": index.prints(salt, lower, [upper])[0].hex(),
             "marks": [
                 (mark.tag + mark.print).hex() for mark in map(partial(index.mark, salt), index.between(lower, upper))
             ],

@@ -137,12 +137,22 @@ class HeadIndex:
         """
         if not lower and not upper:
             return _fingerprint(self._total, len(self._heads))
-        start, stop = self._bounds(lower, upper)
-        return _fingerprint(self._sum_of(stop) - self._sum_of(start), stop - start)
+        return self._fingerprints(lower, [upper])[0]
 
-    def print(self, salt: bytes, lower: bytes, upper: bytes) -> bytes:
-        """What of that range's fingerprint travels under a salt, PRINT_BYTES."""
-        return sha256(salt + self.fingerprint(lower, upper)).digest()[:PRINT_BYTES]
+    def prints(self, salt: bytes, lower: bytes, uppers: Sequence[bytes]) -> tuple[bytes, ...]:
+        """What travels under a salt of the fingerprints of parts that follow one another, PRINT_BYTES each."""
+        return tuple(sha256(salt + whole).digest()[:PRINT_BYTES] for whole in self._fingerprints(lower, uppers))
+
+    def _fingerprints(self, lower: bytes, uppers: Sequence[bytes]) -> list[bytes]:
+        keys = self._sorted()
+        start = bisect_left(keys, lower)
+        below, found = self._sum_of(start), []
+        for upper in uppers:
+            stop = bisect_left(keys, upper, start) if upper else len(keys)
+            total = self._sum_of(stop)
+            found.append(_fingerprint(total - below, stop - start))
+            start, below = stop, total
+        return found
 
     def mark(self, salt: bytes, head: Head) -> Mark:
         """How one of these logs is listed."""
@@ -235,7 +245,7 @@ def reply(
     answer: list[Range] = []
     learnt: list[Head] = []
     room, room_for_ranges = heads_max, ranges_max
-    for lower, part in _one_by_one(ranges):
+    for lower, part in _one_by_one(index, salt, ranges):
         found = _reply_to_range(index, salt, lower, part, learnt)
         if answer and answer[-1].mode == SKIP and found.mode == SKIP:
             answer.pop()
@@ -254,16 +264,17 @@ def reply(
     return answer, learnt
 
 
-def _one_by_one(ranges: Iterable[Range]) -> Iterator[tuple[bytes, Range]]:
-    """Each range with its lower end; of one with several prints, each part."""
+def _one_by_one(index: HeadIndex, salt: bytes, ranges: Iterable[Range]) -> Iterator[tuple[bytes, Range]]:
+    """Each range with its lower end; for one with prints, its parts: FINGERPRINT where they differ, else SKIP."""
     lower = b""
     for part in ranges:
         if part.mode != FINGERPRINT:
             yield lower, part
         else:
-            for end, known in zip(cut(lower, part.upper, len(part.prints)), part.prints, strict=True):
+            ends = cut(lower, part.upper, len(part.prints))
+            for end, mine, other in zip(ends, index.prints(salt, lower, ends), part.prints, strict=True):
                 if not end or end > lower:
-                    yield lower, Range(end, FINGERPRINT, (known,))
+                    yield lower, Range(end, SKIP if mine == other else FINGERPRINT)
                     lower = end
         lower = part.upper
 
@@ -271,7 +282,7 @@ def _one_by_one(ranges: Iterable[Range]) -> Iterator[tuple[bytes, Range]]:
 def _reply_to_range(index: HeadIndex, salt: bytes, lower: bytes, part: Range, learnt: list[Head]) -> Range:
     heads: list[Head] = []
     asked: tuple[bytes, ...] = ()
-    if part.mode == FINGERPRINT and part.prints != (index.print(salt, lower, part.upper),):
+    if part.mode == FINGERPRINT:
         return _describe(index, salt, lower, part.upper, LIST_MAX, SPLIT)
     if part.mode == LIST:
         heads, asked = _compare_list(index, salt, lower, part, learnt)
@@ -309,8 +320,4 @@ def _compare_list(
 def _describe(index: HeadIndex, salt: bytes, lower: bytes, upper: bytes, list_max: int, split: int) -> Range:
     if index.count(lower, upper) <= list_max:
         return Range(upper, LIST, marks=tuple(index.mark(salt, head) for head in index.between(lower, upper)))
-    prints = []
-    for end in cut(lower, upper, split):
-        prints.append(index.print(salt, lower, end))
-        lower = end
-    return Range(upper, FINGERPRINT, tuple(prints))
+    return Range(upper, FINGERPRINT, index.prints(salt, lower, cut(lower, upper, split)))

@@ -227,7 +227,7 @@ def test_fingerprint_of_a_range(case: Case) -> None:
     assert index.count(lower, upper) == case["count"]
     assert index.fingerprint(lower, upper).hex() == case["fingerprint"]
     salt = bytes.fromhex(case["salt"])
-    assert index.print(salt, lower, upper).hex() == case["print"]
+    assert index.prints(salt, lower, [upper])[0].hex() == case["print"]
     marks = [index.mark(salt, head) for head in index.between(lower, upper)]
     assert [(mark.tag + mark.print).hex() for mark in marks] == case["marks"]
     assert [end.hex() for end in cut(lower, upper, 16)] == case["cuts"]

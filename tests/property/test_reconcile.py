@@ -317,7 +317,7 @@ def test_a_log_that_the_lister_has_more_of_is_learnt_from_the_list() -> None:
 def test_another_salt_gives_other_prints() -> None:
     """Whoever made two heads whose prints are equal would have to do so anew after every entry."""
     index = HeadIndex(head(number, 1) for number in range(LIST_MAX))
-    one, other = (index.print(bytes([salt]) * 8, b"", b"") for salt in range(2))
+    one, other = (index.prints(bytes([salt]) * 8, b"", [b""]) for salt in range(2))
     assert one != other
     assert index.mark(bytes(8), head(1, 1)).print != index.mark(b"\x01" * 8, head(1, 1)).print
     grown = HeadIndex(head(number, 1 + (number == 0)) for number in range(LIST_MAX))
