@@ -127,6 +127,10 @@ class Sync:
             if wanted.peer == peer:
                 wanted.deadline_ns = min(deadline_ns, wanted.limit_ns)
 
+    def is_wanting(self, peer: PublicKey) -> bool:
+        """Whether anything is still wanted from that peer."""
+        return any(wanted.peer == peer for wanted in self.wanting.values())
+
     def overdue(self, mono_ns: int) -> bool:
         """Give up what was not answered in time; True when there was any."""
         late = [key for key, wanted in self.wanting.items() if wanted.deadline_ns <= mono_ns]
