@@ -34,6 +34,7 @@ from keys.entropy import Entropy, system_entropy
 from keys.errors import BusyError, HamkorError, HomeError, IndexDamagedError, LocalError, StorageError, UsageError
 from keys.mark import Mark
 from keys.signing import PublicKey, SigningKey
+from ledger.authority import Authority
 from ledger.ingest import Outcome
 from ledger.knowledge import acts_to_name
 from ledger.lmdb_store import LmdbStorage, open_lmdb
@@ -81,6 +82,7 @@ from protocol.message import Chunk, Get, encode_message
 
 log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
+_DIAL_EVERY_S: Final = 0.5  # a look at who is not linked
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 _INDEX_WAIT_S: Final = 120.0
@@ -120,6 +122,8 @@ class Driver:
         self.last_heard = load_heard(home)  # node -> wall_ms
         self.stopping = False
         self.offline = False  # radio silence: no links until told otherwise
+        self._back = trio.Event()  # from it: everybody is dialled now
+        self._addresses: tuple[int, Authority | None, Mapping[PublicKey, Sequence[str]]] = (-1, None, {})
         self.bytes_sent = 0  # of messages, before Noise and Yamux add theirs
         self.bytes_received = 0
         self._rng = rng
@@ -339,6 +343,7 @@ class Driver:
         """Keep a link to every node whose address is known; of two nodes, the smaller key dials."""
         tried: dict[str, tuple[int, float]] = {}  # address -> (failures, not before)
         while True:
+            back = self._back
             async with trio.open_nursery() as nursery:
                 for address in [] if self.offline else self._addresses_to_dial():
                     failures, earliest = tried.get(address, (0, 0.0))
@@ -346,7 +351,9 @@ class Driver:
                         wait_s = _DIAL_WAIT_S[min(failures, len(_DIAL_WAIT_S) - 1)]
                         tried[address] = (failures + 1, trio.current_time() + wait_s * self._rng.uniform(0.8, 1.2))
                         nursery.start_soon(self._dial, transport, address, tried)
-            await trio.sleep(0.5)
+            with trio.move_on_after(_DIAL_EVERY_S):
+                await back.wait()
+                tried.clear()
 
     async def _dial(self, transport: Transport, address: str, tried: dict[str, tuple[int, float]]) -> None:
         try:
@@ -359,8 +366,7 @@ class Driver:
     def _addresses_to_dial(self) -> list[str]:
         """Addresses of nodes that are not connected and that we are to dial: all, where nobody can dial us."""
         found = []
-        published = self.ledger.addresses()
-        for key, addresses in published.items():
+        for key, addresses in self._published().items():
             ours = key > self.signer.public or (self.transport is not None and not self.transport.addresses)
             if ours and key != self.signer.public and key not in self.engine.peers and self.allowed(key):
                 found += list(addresses)
@@ -373,6 +379,13 @@ class Driver:
             if key != self.signer.public and key not in self.engine.peers:
                 found.append(address)
         return sorted(set(found))
+
+    def _published(self) -> Mapping[PublicKey, Sequence[str]]:
+        """The addresses that certified nodes published; read anew when entries have come."""
+        arrival, authority = self.ledger.arrival(), self.ledger.authority
+        if arrival != self._addresses[0] or authority is not self._addresses[1]:
+            self._addresses = arrival, authority, self.ledger.addresses()
+        return self._addresses[2]
 
     # -- the node's own entries -------------------------------------------------------------------
 
@@ -668,6 +681,9 @@ class Driver:
         """Go offline, closing every link, or come back."""
         self.offline = not up
         log.info("links", extra={"up": up})
+        if up:
+            self._back.set()
+            self._back = trio.Event()
         if self.transport is not None and self.offline:
             for peer in list(self.engine.peers):
                 self.transport.disconnect(peer, "this node goes offline")

@@ -219,7 +219,7 @@ class Transport:
                 if not link.told:
                     self._forget(link)
         if failure is not None:
-            raise failure
+            raise wire.failure or failure
         if link is not None and link.told:
             await self._tell.send(Down(wire.peer, link.reason))
             self._forget(link)

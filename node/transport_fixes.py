@@ -24,12 +24,17 @@ What remains needs these workarounds. Each has its test in tests/live/test_trans
     Wire (transport_wire)    streams a peer opens are not counted, and an exception in whoever answers one ends
                              everything; when there is a limit per connection
     forward_logs             libp2p's loggers do not propagate; when they do
+    propose, agree           its dialler waits for the answer to each of the two lines of multistream-select, three
+                             times in a connection: six round trips. Where only one protocol is offered there is
+                             nothing to wait for: what follows is sent at once, and the answer, which can only be the
+                             same two lines, is read before anything else; when it negotiates lazily
 """
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import pack
 from typing import Any
 
@@ -41,8 +46,7 @@ from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import ConnectionClosedError, IOException
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.multiselect import Multiselect
-from libp2p.protocol_muxer.multiselect_client import MultiselectClient
+from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID, Multiselect
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
@@ -126,6 +130,7 @@ def parse_listen(address: str) -> tuple[str, int]:
     return parts[0][1], int(parts[1][1])
 
 
+@lru_cache(4096)  # an address costs 0.3 ms, and all are looked at twice a second
 def parse_target(address: str) -> Target:
     """What to dial for "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/ID". Raises ValueError."""
     parts = _parts(address)
@@ -164,9 +169,18 @@ class RawStream(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not type-ch
         self.received = 0  # bytes, ever
         self.ended = False  # by the other side
         self._arrived = trio.Event()
+        self._first = b""  # goes before what is written next
+        self._agreeing = ""  # on this protocol, before anything else is read
+
+    def propose(self, protocol: str) -> None:
+        """Choose a protocol without waiting: `propose` and `agree` below, at the next write and the next read."""
+        self._first, self._agreeing = propose(protocol), protocol
 
     async def read(self, n: int | None = None) -> bytes:
         """Exactly n bytes. Raises ConnectionClosedError at the end, or when n is more than Noise ever needs."""
+        if self._agreeing:
+            protocol, self._agreeing = self._agreeing, ""
+            await agree(self, protocol)
         size = 1 if n is None else n
         if size > _NOISE_MESSAGE_BYTES:
             raise ConnectionClosedError(f"{size} bytes announced before the handshake")
@@ -196,9 +210,12 @@ class RawStream(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not type-ch
 
     async def write(self, data: bytes) -> None:
         """Send all of it; waits while the other side does not take it."""
+        if self._first:
+            data, self._first = self._first + data, b""
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.ended = True
             raise ConnectionClosedError("connection lost") from error
 
     def drop(self) -> None:
@@ -244,11 +261,21 @@ class GatedNoise(Noise):  # type: ignore[misc]
 class BoundedYamux(Yamux):  # type: ignore[misc]
     """Yamux whose read loop never waits for a write, and which holds at most `unread_bytes_max`."""
 
-    def __init__(self, secured: Any, peer_id: ID, *, is_initiator: bool, unread_bytes_max: int) -> None:
+    def __init__(
+        self, secured: Any, peer_id: ID, *, is_initiator: bool, unread_bytes_max: int,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(secured, peer_id, is_initiator=is_initiator)
+        self._before = before  # what has to be read first
         self._unread_bytes_max = unread_bytes_max
         self._control: deque[bytes] = deque()
         self._control_waits = trio.Event()
+
+    async def start(self) -> None:
+        """Carry frames until the connection ends. Raises LostError when the peer does not agree to."""
+        if self._before is not None:
+            await self._before()
+        await super().start()
 
     async def _write_frame(self, data: bytes) -> None:
         if data[1] != TYPE_DATA:
@@ -260,7 +287,8 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
             return
         async with self._write_lock:
             if self._control:  # a stream's first frame must not come after its data
-                await self._flush()
+                data = b"".join((*self._control, data))
+                self._control.clear()
             await self.secured_conn.write(data)
 
     async def _flush(self) -> None:
@@ -371,16 +399,18 @@ class Identity:
     ) -> tuple[PublicKey, BoundedYamux]:
         """Secure and multiplex a TCP connection: as the dialler of `expected`, or as the acceptor of anyone.
 
-        Raises NotAllowedError, and LostError for anything else that a stranger may do. The caller sets the time
-        limit and drops `raw`.
+        Raises NotAllowedError, and LostError for anything else that a stranger may do. That the peer agrees to Yamux a
+        dialler learns when the multiplexer starts. The caller sets the time limit and drops `raw`.
         """
         dialled = expected is not None
         connection = RawConnection(raw, dialled)
         try:
-            await choose(connection, NOISE, dialled)
             if expected is not None:
+                raw.propose(NOISE)
                 session = await self._noise.secure_outbound(connection, ID(_ED25519_PREFIX + expected))
+                await session.write(propose(YAMUX))
             else:
+                await choose(connection, NOISE)
                 session = await self._noise.secure_inbound(connection)
         except NotAllowedError:
             raise
@@ -388,22 +418,48 @@ class Identity:
             if raw.ended:
                 raise GoneError("it closed the connection during the handshake") from error
             raise LostError(f"the handshake failed: {type(error).__name__}") from error
-        try:
-            await choose(session, YAMUX, dialled)
-        except Exception as error:
-            if raw.ended:
-                reason = "it closed the connection after the handshake: perhaps it has not seen our certificate yet"
-                raise GoneError(reason) from error
-            raise LostError("it knows no Yamux") from error
+
+        async def multiplex() -> None:
+            try:
+                await (agree(session, YAMUX) if dialled else choose(session, YAMUX))
+            except Exception as error:
+                if raw.ended:
+                    reason = "it closed the connection after the handshake: perhaps it has not seen our certificate yet"
+                    raise GoneError(reason) from error
+                raise LostError("it knows no Yamux") from error
+
+        if not dialled:
+            await multiplex()
         peer_id = session.get_remote_peer()
-        muxer = BoundedYamux(session, peer_id, is_initiator=dialled, unread_bytes_max=unread_bytes_max)
+        muxer = BoundedYamux(
+            session, peer_id, is_initiator=dialled, unread_bytes_max=unread_bytes_max,
+            before=multiplex if dialled else None,
+        )  # fmt: skip
         return key_of(peer_id), muxer
 
 
-async def choose(connection: Any, protocol: str, asks: bool) -> None:  # noqa: FBT001  # both ends say the same
-    """Agree on `protocol`, the only one there is, by multistream-select. Raises one of libp2p's exceptions."""
-    communicator = MultiselectCommunicator(connection)
-    if asks:
-        await MultiselectClient().select_one_of([protocol], communicator)
-    else:
-        await Multiselect({protocol: None} if protocol else {}).negotiate(communicator)
+async def choose(connection: Any, protocol: str) -> None:
+    """Let the other side choose `protocol`, by multistream-select; "": it may choose none.
+
+    Raises one of libp2p's exceptions.
+    """
+    await Multiselect({protocol: None} if protocol else {}).negotiate(MultiselectCommunicator(connection))
+
+
+def propose(protocol: str) -> bytes:
+    """What chooses the only protocol there is, by multistream-select; who agrees answers with the same bytes."""
+    return b"".join(bytes([len(line) + 1]) + line.encode() + b"\n" for line in (MULTISELECT_PROTOCOL_ID, protocol))
+
+
+async def agree(connection: Any, protocol: str) -> None:
+    """Read that the other side agrees to what was proposed. Raises LostError, and what `connection` raises."""
+    expected = propose(protocol)
+    head = 1 + expected[0]
+    for part in (expected[:head], expected[head : head + 1], expected[head + 1 :]):
+        read = b""
+        while len(read) < len(part):
+            if not (more := await connection.read(len(part) - len(read))):
+                raise LostError("closed by the peer")
+            read += more
+        if read != part:
+            raise LostError(f"it does not agree to {protocol}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import trio
 
 from keys.signing import PublicKey
-from node.transport_fixes import CHUNK_BYTES, BoundedYamux, LostError, RawStream, Stream, choose
+from node.transport_fixes import CHUNK_BYTES, BoundedYamux, LostError, RawStream, Stream, agree, choose, propose
 
 PROTOCOL = "/hamkor/1"
 _STREAMS_BURST = 64  # streams a peer may open at once, then one a second: foreign libp2p peers try ping, identify
@@ -32,6 +32,7 @@ class Wire:
         self.peer = peer
         self.address = address
         self.inbound = inbound
+        self.failure: LostError | None = None  # why it never carried anything
         self._raw = raw
         self._muxer = muxer
         self._window_bytes = window_bytes
@@ -46,7 +47,10 @@ class Wire:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._answer_streams, nursery, negotiate_timeout_s)
-                await self._muxer.start()
+                try:
+                    await self._muxer.start()
+                except LostError as error:
+                    self.failure = error
                 nursery.cancel_scope.cancel()
         except Exception:  # whatever libp2p raises ends this connection and nothing else
             _log.debug("connection to %s failed", self.peer.hex()[:12], exc_info=True)
@@ -61,7 +65,8 @@ class Wire:
         """Open the hamkor stream. Raises LostError when the peer does not take it."""
         try:
             stream = Stream(self._muxer, await self._muxer.open_stream())
-            await choose(stream, PROTOCOL, True)  # noqa: FBT003
+            await stream.write(propose(PROTOCOL))
+            await agree(stream, PROTOCOL)
         except Exception as error:
             raise LostError("it does not take part in hamkor, or closed the connection") from error
         stream.widen(self._window_bytes)
@@ -105,7 +110,7 @@ class Wire:
         offered = PROTOCOL if self.inbound and self._chosen is None else ""
         try:
             with trio.fail_after(timeout_s):
-                await choose(stream, offered, False)  # noqa: FBT003
+                await choose(stream, offered)
         except Exception:  # a stream's failure is that stream's
             await self._muxer.refuse(stream.inner)
         else:

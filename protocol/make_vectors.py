@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -81,7 +82,7 @@ from protocol.message import (
     encode_message,
 )
 from protocol.proof_vectors import proofs
-from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, HeadIndex, Range
+from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, HeadIndex, Mark, Range, cut
 from protocol.vector_cast import (
     CARDS,
     FIELDS,
@@ -390,10 +391,16 @@ def messages() -> tuple[str, list[Case], list[Case]]:
         Digest(filler("digest")),
         Same(filler("digest")),
         Ranges(
+            filler("salt")[:8],
             (
-                Range(b"\x20", SKIP), Range(b"\x40\x01", FINGERPRINT, fingerprint=filler("print")),
-                Range(b"\xff", LIST, heads=(Head(PublicKey(b"\x50" * 32), 9, known, forked=True),)), Range(b"", ANSWER),
-            )
+                Range(b"\x20", SKIP), Range(b"\x40\x01", FINGERPRINT, (filler("one")[:8], filler("two")[:8])),
+                Range(
+                    b"\x60", LIST,
+                    marks=(Mark(b"\x50" * 8, bytes(8), 9), Mark(b"\x51" * 8, known[:8], 300, forked=True)),
+                ),
+                Range(b"\x80", LIST), Range(b"\xa0", ANSWER),
+                Range(b"", ANSWER, heads=(Head(PublicKey(b"\xb0" * 32), 9, known, forked=True),), asked=(b"\xc0" * 8,)),
+            ),
         ),
         Have((head, none)),
         Want(((key, 0, SEQ_MAX), (NODE.public, 3, 4))),
@@ -416,6 +423,10 @@ def messages() -> tuple[str, list[Case], list[Case]]:
         name = type(message).__name__.lower()
         valid.append({"name": name, "hex": raw.hex(), "value": plain(decode(raw, size_max=1 << 20))})
     h32 = bytes(32)
+
+    def ranges(*parts: object) -> list[object]:
+        return ["ranges", bytes(8), list(parts)]
+
     values: dict[str, tuple[object, str]] = {
         "not an array": ({"hello": 1}, "an array"),
         "empty": ([], "the first item is the name"),
@@ -426,19 +437,30 @@ def messages() -> tuple[str, list[Case], list[Case]]:
         "digest too long": (["digest", h32 + b"0"], "32 bytes"),
         "count below 0": (["ack", -1], "0 to 2^53-1"),
         "count is true": (["ack", True], "an integer"),
-        "range of one": (["ranges", [[b""]]], "[upper, mode] or [upper, mode, content]"),
-        "open range first": (["ranges", [[b"", 0], [b"\x01", 0]]], "only the last range is open"),
-        "ranges not ascending": (["ranges", [[b"\x02", 0], [b"\x02", 0]]], "ascending"),
-        "upper too long": (["ranges", [[bytes(33), 0]]], "at most 32 bytes"),
-        "mode 4": (["ranges", [[b"", 4, []]]], "modes 0 to 3"),
-        "mode is false": (["ranges", [[b"", False]]], "a mode is an integer"),
-        "skip with content": (["ranges", [[b"", 0, h32]]], "skip has no content"),
-        "fingerprint without content": (["ranges", [[b"", 1]]], "32 bytes of content"),
-        "head outside its range": (["ranges", [[b"\x10", 2, [[b"\x10" + bytes(31), 1, h32, False]]]]], "in the range"),
-        "heads not ascending": (
-            ["ranges", [[b"", 2, [[b"b" * 32, 1, h32, False], [b"a" * 32, 1, h32, False]]]]], "ascending by key",
+        "range of one": (ranges([b""]), "[upper, mode, ...]"),
+        "short salt": (["ranges", bytes(7), []], "8 bytes"),
+        "open range first": (ranges([b"", 0], [b"\x01", 0]), "only the last range is open"),
+        "ranges not ascending": (ranges([b"\x02", 0], [b"\x02", 0]), "ascending"),
+        "upper too long": (ranges([bytes(33), 0]), "at most 32 bytes"),
+        "mode 4": (ranges([b"", 4, []]), "modes 0 to 3"),
+        "mode is false": (ranges([b"", False]), "a mode is an integer"),
+        "skip with content": (ranges([b"", 0, h32]), "skip has no content"),
+        "fingerprint without content": (ranges([b"", 1]), "prints of 8 bytes"),
+        "no prints": (ranges([b"", 1, b""]), "at least one print"),
+        "prints of 9 bytes": (ranges([b"", 1, bytes(9)]), "prints of 8 bytes"),
+        "mark without size": (ranges([b"", 2, bytes(16), [], []]), "a size for each mark"),
+        "mark of 15 bytes": (ranges([b"", 2, bytes(15), [1], []]), "marks of 16 bytes"),
+        "marks not ascending": (ranges([b"", 2, b"b" * 16 + b"a" * 16, [1, 1], []]), "ascending by key"),
+        "fork of no mark": (ranges([b"", 2, bytes(16), [1], [1]]), "places below the number of marks"),
+        "forks not ascending": (ranges([b"", 2, bytes(32), [1, 1], [1, 0]]), "ascending"),
+        "head outside its range": (
+            ranges([b"\x10", 3, [[b"\x10" + bytes(31), 1, h32, False]], b""]), "in the range",
         ),
-        "1,025 ranges": (["ranges", [[n.to_bytes(2, "big"), 0] for n in range(1, 1026)]], "at most 1,024"),
+        "heads not ascending": (
+            ranges([b"", 3, [[b"b" * 32, 1, h32, False], [b"a" * 32, 1, h32, False]], b""]), "ascending by key",
+        ),
+        "asked for by 7 bytes": (ranges([b"", 3, [], bytes(7)]), "tags of 8 bytes"),
+        "1,025 ranges": (ranges(*[[n.to_bytes(2, "big"), 0] for n in range(1, 1026)]), "at most 1,024"),
         "log twice": (["have", [[h32, 0, None, False]] * 2], "each log once"),
         "head without id": (["have", [[h32, 1, None, False]]], "an id exactly when the size is not 0"),
         "empty head with id": (["have", [[h32, 0, h32, False]]], "an id exactly when the size is not 0"),
@@ -477,22 +499,28 @@ def fork_of(key: SigningKey) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
 
 
 def reconcile() -> tuple[str, list[Case], list[Case]]:
-    """SPEC.md 6.2: fingerprints."""
+    """SPEC.md 6.2: fingerprints, prints, marks and cuts."""
     heads = [Head(PublicKey(filler(f"log {n}")), n + 1, EntryId(filler(f"head {n}")), forked=n == 2) for n in range(5)]
     index = HeadIndex(heads)
     listed = [[head.key.hex(), head.size, head.id.hex() if head.id else None, head.forked] for head in index]
+    salt = index.fingerprint()[:8]
     spans: dict[str, tuple[bytes, bytes]] = {
-        "everything": (b"", b""), "nothing": (b"\xff" * 32, b""), "first one": (b"", next(iter(index)).key + b"\x00"),
+        "everything": (b"", b""), "nothing": (b"\xff" * 32, b""), "first one": (b"", list(index)[1].key),
         "from 40 to c0": (b"\x40", b"\xc0"), "from 40 on": (b"\x40", b""),
     }  # fmt: skip
     valid: list[Case] = [
         {
             "name": name, "heads": listed, "lower": lower.hex(), "upper": upper.hex(),
             "count": index.count(lower, upper), "fingerprint": index.fingerprint(lower, upper).hex(),
+            "salt": salt.hex(), "print": index.prints(salt, lower, [upper])[0].hex(),
+            "marks": [
+                (mark.tag + mark.print).hex() for mark in map(partial(index.mark, salt), index.between(lower, upper))
+            ],
+            "cuts": [end.hex() for end in cut(lower, upper, 16)],
         }
         for name, (lower, upper) in spans.items()
     ]  # fmt: skip
-    return "SPEC.md 6.2. Heads are [key, size, id, forked].", valid, []
+    return "SPEC.md 6.2. Heads are [key, size, id, forked]. The cuts are those into 16 parts.", valid, []
 
 
 def merkle() -> tuple[str, list[Case], list[Case]]:

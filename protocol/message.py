@@ -22,7 +22,19 @@ from protocol.limits import (
     SEQ_MAX,
     WANTS_MAX,
 )
-from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, Range
+from protocol.reconcile import (
+    ANSWER,
+    FINGERPRINT,
+    LIST,
+    MARK_BYTES,
+    PRINT_BYTES,
+    SALT_BYTES,
+    SKIP,
+    TAG_BYTES,
+    Head,
+    Mark,
+    Range,
+)  # fmt: skip
 
 PROBES_MAX = 64  # seqs asked for in one probe
 Signed: TypeAlias = tuple[bytes, bytes]  # an entry's header, and its signature
@@ -54,8 +66,9 @@ class Same:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """One step of reconciliation."""
+    """One step of reconciliation, all of which are under the salt that its opener chose."""
 
+    salt: bytes
     ranges: tuple[Range, ...]
 
 
@@ -178,7 +191,7 @@ def encode_message(message: Message) -> bytes:
         case Digest() | Same():
             return encode([type(message).__name__.lower(), message.digest])
         case Ranges():
-            return encode(["ranges", [_range_value(part) for part in message.ranges]])
+            return encode(["ranges", message.salt, [_range_value(part) for part in message.ranges]])
         case Have():
             return encode(["have", [_head_value(head) for head in message.heads]])
         case Want():
@@ -216,13 +229,16 @@ def decode_message(raw: bytes) -> Message:
 
 
 def _range_value(part: Range) -> list[object]:
-    match part.mode:
-        case 0:
-            return [part.upper, SKIP]
-        case 1:
-            return [part.upper, FINGERPRINT, part.fingerprint]
-        case _:
-            return [part.upper, part.mode, [_head_value(head) for head in part.heads]]
+    content: list[object] = []
+    if part.mode == FINGERPRINT:
+        content = [b"".join(part.prints)]
+    elif part.mode == LIST:
+        marks = b"".join(mark.tag + mark.print for mark in part.marks)
+        forked = [at for at, mark in enumerate(part.marks) if mark.forked]
+        content = [marks, [mark.size for mark in part.marks], forked]
+    elif part.mode == ANSWER:
+        content = [[_head_value(head) for head in part.heads], b"".join(part.asked)]
+    return [part.upper, part.mode, *content]
 
 
 def _head_value(head: Head) -> list[object]:
@@ -269,39 +285,63 @@ def _heads(value: object) -> tuple[Head, ...]:
     return heads
 
 
-def _ranges(value: object) -> Ranges:
+def _ranges(salt: object, value: object) -> Ranges:
     parts = []
     lower = b""
     items = _items(value, RANGES_MAX, "ranges")
     for position, item in enumerate(items):
-        if type(item) is not list or len(item) not in (2, 3) or type(item[0]) is not bytes:
-            raise FormatError("a range is [upper, mode] or [upper, mode, content]")
+        if type(item) is not list or len(item) < 2 or type(item[0]) is not bytes:
+            raise FormatError("a range is [upper, mode, ...]")
         upper, mode = item[0], item[1]
         if upper == b"" and position != len(items) - 1:
             raise FormatError("only the last range may be open")
         if upper != b"" and (len(upper) > 32 or upper <= lower):
             raise FormatError("ranges are in ascending order of at most 32 bytes each")
-        parts.append(_range(upper, mode, item[2:]))
-        _check_within(lower, parts[-1])
+        parts.append(_range(lower, upper, mode, item[2:]))
         lower = upper
-    return Ranges(tuple(parts))
+    if sum(part.items for part in parts) > HEADS_MAX or sum(len(part.prints) for part in parts) > RANGES_MAX:
+        raise FormatError(f"the ranges of a message speak of at most {HEADS_MAX} logs, and hold {RANGES_MAX} prints")
+    return Ranges(_bytes(salt, SALT_BYTES, "a salt"), tuple(parts))
 
 
-def _range(upper: bytes, mode: object, content: Sequence[object]) -> Range:
+def _range(lower: bytes, upper: bytes, mode: object, content: Sequence[object]) -> Range:
     if type(mode) is not int:
         raise FormatError("a range's mode is a number")
     if mode == SKIP and not content:
         return Range(upper, SKIP)
-    if mode == FINGERPRINT and content:
-        return Range(upper, FINGERPRINT, fingerprint=_bytes(content[0], 32, "a fingerprint"))
-    if mode in (LIST, ANSWER) and content:
-        return Range(upper, LIST if mode == LIST else ANSWER, heads=_heads(content[0]))
+    if mode == FINGERPRINT and len(content) == 1 and content[0]:
+        return Range(upper, FINGERPRINT, _chopped(content[0], PRINT_BYTES, "prints"))
+    if mode == LIST and len(content) == 3:
+        return Range(upper, LIST, marks=_marks(*content))
+    if mode == ANSWER and len(content) == 2:
+        heads = _heads(content[0])
+        _check_within(lower, upper, [head.key for head in heads])
+        return Range(upper, ANSWER, heads=heads, asked=_chopped(content[1], TAG_BYTES, "the logs asked for"))
     raise FormatError("a range's mode is 0 (skip), 1 (fingerprint), 2 (list) or 3 (answer), with its content")
 
 
-def _check_within(lower: bytes, part: Range) -> None:
-    keys = [head.key for head in part.heads]
-    if keys and (keys[0] < lower or (part.upper and keys[-1] >= part.upper) or keys != sorted(keys)):
+def _marks(value: object, sizes: object, forked: object) -> tuple[Mark, ...]:
+    marks = _chopped(value, MARK_BYTES, "marks")
+    counts = [_number(size, "a head's size") for size in _items(sizes, HEADS_MAX, "sizes")]
+    forks = [_number(at, "a place in a list", len(marks) - 1) for at in _items(forked, len(marks), "forked logs")]
+    is_forked = set(forks)
+    if len(counts) != len(marks) or forks != sorted(is_forked):
+        raise FormatError("a list has a size for each mark, and its forked logs ascend")
+    tags = [mark[:TAG_BYTES] for mark in marks]
+    if tags != sorted(tags):
+        raise FormatError("the marks of a list ascend by key")
+    told = zip(tags, marks, counts, strict=True)
+    return tuple(Mark(tag, mark[TAG_BYTES:], size, at in is_forked) for at, (tag, mark, size) in enumerate(told))
+
+
+def _chopped(value: object, size: int, what: str) -> tuple[bytes, ...]:
+    if type(value) is not bytes or len(value) % size or len(value) > HEADS_MAX * size:
+        raise FormatError(f"{what} are byte strings of {size}, joined, at most {HEADS_MAX} of them")
+    return tuple(value[at : at + size] for at in range(0, len(value), size))
+
+
+def _check_within(lower: bytes, upper: bytes, keys: Sequence[bytes]) -> None:
+    if keys and (keys[0] < lower or (upper and keys[-1] >= upper) or list(keys) != sorted(keys)):
         raise FormatError("the heads of a range lie in it, in ascending order of their keys")
 
 
@@ -375,7 +415,7 @@ _SHAPES: dict[str, tuple[int, Callable[..., Message]]] = {  # one builder a name
     "hello": (4, _hello),
     "digest": (1, lambda digest: Digest(_bytes(digest, 32, "a digest"))),
     "same": (1, lambda digest: Same(_bytes(digest, 32, "a digest"))),
-    "ranges": (1, _ranges),
+    "ranges": (2, _ranges),
     "have": (1, lambda heads: Have(_heads(heads))),
     "want": (1, _want),
     "frame": (2, _frame),

@@ -265,9 +265,9 @@ class Engine:
                     peer.owe(key, first, end)
                 self._serve(peer, now)
             case Ranges():
-                answer, learnt = self._sync.answer(message.ranges)
-                if answer:
-                    self._send(peer, Ranges(tuple(answer)))
+                answer, learnt = self._sync.answer(message)
+                if answer is not None:
+                    self._send(peer, answer)
                 self._learn(peer, learnt, now)
             case Fork():
                 size = sum(len(header) + len(signature) for side in message.sides for header, signature in side)
@@ -352,6 +352,7 @@ class Engine:
                 for want in self._sync.wants(peer.asking):
                     self._send(peer, want)
                 peer.asking = []
+                peer.fetching = peer.fetching or peer.same_ms is None
                 self._arm("wants", now, self.settings.want_wait_ms)
 
     def _wants_deadline(self, now: Now) -> int:
@@ -421,7 +422,16 @@ class Engine:
             self._send(self.peers[key], Ack(count))
         if event.result.authority is not authority:
             self._authority_changed(now)
+        self._compare()
         self._notify(event.result)
+
+    def _compare(self) -> None:
+        """Once a link, when what a first sync asked for has come: do both hold the same now?"""
+        for peer in self.peers.values():
+            if peer.fetching and not peer.compared and not peer.asking and not self._sync.is_wanting(peer.key):
+                peer.compared = True
+                if peer.same_ms is None:
+                    self._send(peer, Digest(self.ledger.heads.fingerprint()))
 
     def _notify(self, result: CommitResult) -> None:
         stretches = tuple(result.stretches)

@@ -26,6 +26,8 @@ class Peer:
     eager: bool = False  # new entries are pushed to it at once; otherwise they are announced
     entries: int | None = None  # how many it said it holds, in its hello
     same_ms: int | None = None  # wall: when both sides last held the same
+    fetching: bool = False  # it was asked for entries before that was known
+    compared: bool = False  # and was asked, when they had come, whether both now hold the same
     known: "OrderedDict[PublicKey, int]" = field(default_factory=OrderedDict)  # log -> entries it holds, last we heard
     owed: "OrderedDict[PublicKey, tuple[int, int]]" = field(default_factory=OrderedDict)  # log -> [first, end) to send
     pushes: dict[PublicKey, int] = field(default_factory=dict)  # log -> first new seq, until the next flush

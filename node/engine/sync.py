@@ -13,7 +13,7 @@ from ledger.authority import Authority
 from ledger.store import Ledger
 from protocol.limits import ANCHOR, HEADS_MAX, RANGES_MAX, SEQ_MAX, WANTS_MAX
 from protocol.message import PROBES_MAX, Fork, Ids, Probe, Ranges, Want
-from protocol.reconcile import Head, Range, opening, reply
+from protocol.reconcile import Head, opening, reply
 
 UNCERTIFIED_MAX: Final = 1024  # heads of unknown keys kept for later, a peer; the next sync names the rest again
 PROBES_OPEN_MAX: Final = 16  # searches for a fork under way at once, a peer
@@ -45,11 +45,12 @@ class Sync:
 
     def opening(self) -> Ranges:
         """The message that starts a reconciliation."""
-        return Ranges(opening(self._ledger.heads))
+        return Ranges(*opening(self._ledger.heads))
 
-    def answer(self, ranges: tuple[Range, ...]) -> tuple[list[Range], list[Head]]:
-        """Our next step in a reconciliation, and the peer's heads that differ from ours."""
-        return reply(self._ledger.heads, ranges, RANGES_MAX, HEADS_MAX)
+    def answer(self, step: Ranges) -> tuple[Ranges | None, list[Head]]:
+        """Our next step in a reconciliation, if there is any, and the peer's heads that differ from ours."""
+        ranges, learnt = reply(self._ledger.heads, step.salt, step.ranges, RANGES_MAX, HEADS_MAX)
+        return Ranges(step.salt, tuple(ranges)) if ranges else None, learnt
 
     # -- heads ------------------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Sync:
             return None  # it sends its proof
         if head.size > mine.size:
             return self._want(peer, mine, head.size, deadline_ns)
-        if head.size and self._id_at(head.key, head.size - 1) != head.id:
+        if head.id is not None and self._id_at(head.key, head.size - 1) != head.id:
             return self.probe(peer, head.key, head.size)
         return None
 
@@ -125,6 +126,10 @@ class Sync:
         for wanted in self.wanting.values():
             if wanted.peer == peer:
                 wanted.deadline_ns = min(deadline_ns, wanted.limit_ns)
+
+    def is_wanting(self, peer: PublicKey) -> bool:
+        """Whether anything is still wanted from that peer."""
+        return any(wanted.peer == peer for wanted in self.wanting.values())
 
     def overdue(self, mono_ns: int) -> bool:
         """Give up what was not answered in time; True when there was any."""

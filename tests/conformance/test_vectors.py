@@ -25,7 +25,7 @@ from protocol.invitation import decode_invitation
 from protocol.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 from protocol.merkle import append, is_consistent, is_included, root, tree_root
 from protocol.message import Message, decode_message, encode_message
-from protocol.reconcile import Head, HeadIndex
+from protocol.reconcile import Head, HeadIndex, cut
 
 Case = dict[str, Any]
 ERRORS = {"format": FormatError, "admission": AdmissionError, "network": NetworkMismatchError}
@@ -226,6 +226,11 @@ def test_fingerprint_of_a_range(case: Case) -> None:
     lower, upper = bytes.fromhex(case["lower"]), bytes.fromhex(case["upper"])
     assert index.count(lower, upper) == case["count"]
     assert index.fingerprint(lower, upper).hex() == case["fingerprint"]
+    salt = bytes.fromhex(case["salt"])
+    assert index.prints(salt, lower, [upper])[0].hex() == case["print"]
+    marks = [index.mark(salt, head) for head in index.between(lower, upper)]
+    assert [(mark.tag + mark.print).hex() for mark in marks] == case["marks"]
+    assert [end.hex() for end in cut(lower, upper, 16)] == case["cuts"]
 
 
 def tree_proof_holds(case: Case) -> bool:

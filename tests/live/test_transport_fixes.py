@@ -162,8 +162,9 @@ async def test_the_handshake_asks_whom_to_admit() -> None:
             far.socket.close()
 
         nursery.start_soon(answer)
+        _, muxer = await dialler.upgrade(raw, acceptor.public, MIB)
         with pytest.raises(LostError, match="certificate"):
-            await dialler.upgrade(raw, acceptor.public, MIB)
+            await muxer.start()
     assert asked == [dialler.public]
     raw.drop()
 

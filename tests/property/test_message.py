@@ -10,7 +10,7 @@ from keys.errors import FormatError
 from keys.signing import PublicKey
 from protocol.codec import encode
 from protocol.entry import EntryId
-from protocol.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, SEQ_MAX
+from protocol.limits import FRAME_BYTES_MAX, HEADS_MAX, MESSAGE_BYTES_MAX, RANGES_MAX, SEQ_MAX
 from protocol.message import (
     PROBES_MAX,
     Ack,
@@ -33,13 +33,15 @@ from protocol.message import (
     decode_message,
     encode_message,
 )
-from protocol.reconcile import FINGERPRINT, LIST, SKIP, Head, Range
+from protocol.reconcile import ANSWER, FINGERPRINT, LIST, SKIP, Head, Mark, Range
 
 HASHES = st.binary(min_size=32, max_size=32)
 KEYS = HASHES.map(PublicKey)
 IDS = HASHES.map(EntryId)
 COUNTS = st.integers(0, SEQ_MAX)
 HEADS = st.builds(Head, KEYS, st.integers(1, SEQ_MAX), IDS, st.booleans()) | KEYS.map(lambda key: Head(key, 0, None))
+TAGS = st.binary(min_size=8, max_size=8)
+MARKS = st.builds(Mark, TAGS, TAGS, COUNTS, st.booleans())
 SIGNED = st.tuples(st.binary(max_size=400), st.binary(min_size=64, max_size=64))
 
 
@@ -49,13 +51,17 @@ def some_ranges(draw: st.DrawFn) -> Ranges:
     parts, lower = [], b""
     for upper in uppers + ([b""] if draw(st.booleans()) else []):
         mode = draw(st.integers(0, 3))
+        prints = draw(st.lists(TAGS, min_size=1, max_size=3)) if mode == FINGERPRINT else []
+        marks = sorted(draw(st.lists(MARKS, max_size=3)), key=lambda mark: mark.tag) if mode == LIST else []
         heads: list[Head] = []
-        if mode >= LIST:
+        asked: list[bytes] = []
+        if mode == ANSWER:
             listed = draw(st.lists(HEADS, max_size=3, unique_by=lambda head: head.key))
             heads = sorted((h for h in listed if lower <= h.key and (not upper or h.key < upper)), key=lambda h: h.key)
-        parts.append(Range(upper, mode, draw(HASHES) if mode == FINGERPRINT else b"", tuple(heads)))
+            asked = draw(st.lists(TAGS, max_size=3))
+        parts.append(Range(upper, mode, tuple(prints), tuple(marks), tuple(heads), tuple(asked)))
         lower = upper
-    return Ranges(tuple(parts))
+    return Ranges(draw(TAGS), tuple(parts))
 
 
 WANTS = st.tuples(KEYS, st.integers(0, SEQ_MAX - 1), st.integers(1, 99)).map(
@@ -143,4 +149,18 @@ def test_a_hello_carries_its_version_first() -> None:
 
 
 def test_a_skipped_range_has_no_content() -> None:
-    assert decode_message(encode(["ranges", [[b"", SKIP]]])) == Ranges((Range(b"", SKIP),))
+    assert decode_message(encode(["ranges", bytes(8), [[b"", SKIP]]])) == Ranges(bytes(8), (Range(b"", SKIP),))
+
+
+def test_what_a_reconciliation_message_speaks_of_is_bounded_over_all_its_ranges() -> None:
+    most = (
+        Range(b"\x10", FINGERPRINT, (bytes(8),) * RANGES_MAX),
+        Range(b"", LIST, marks=(Mark(bytes(8), bytes(8), 0),) * HEADS_MAX),
+    )
+    assert decode_message(encode_message(Ranges(bytes(8), most))) == Ranges(bytes(8), most)
+    for more in (
+        (Range(b"\x10", FINGERPRINT, (bytes(8),)), Range(b"", FINGERPRINT, (bytes(8),) * RANGES_MAX)),
+        (Range(b"\x10", ANSWER, asked=(bytes(8),)), Range(b"", LIST, marks=most[1].marks)),
+    ):
+        with pytest.raises(FormatError, match=r"at most 4096 logs.* 1024 prints"):
+            decode_message(encode_message(Ranges(bytes(8), more)))

@@ -165,6 +165,23 @@ def test_what_one_lacks_is_fetched_on_connecting() -> None:
     assert wire.ledgers[0].entries == 53 + 4 * 30
 
 
+def test_both_know_that_they_hold_the_same_as_soon_as_the_first_sync_has_brought_it() -> None:
+    """It once took until the next sync, half a minute; they compare once a link, however much comes."""
+    wire = Wire()
+    for officer in OFFICERS[:3]:
+        wire.ledgers[0].apply(wire.ledgers[0].commit([(records(wire.ledgers[0], officer, 3),)]))
+    wire.link()
+    wire.pump()
+    peers = [next(iter(engine.peers.values())) for engine in wire.engines]
+    assert [peer.same_ms for peer in peers] == [0, 0]
+    for officer in OFFICERS[:3]:
+        wire.feed(0, Submitted(1, (records(wire.ledgers[0], officer, 3),)))
+        wire.pump()
+        wire.wait(1000)
+    assert len(wire.roots()) == 1
+    assert (len(wire.sent(Digest)), len(wire.sent(Same))) == (1, 1)
+
+
 def test_new_entry_is_pushed_after_its_commit_and_never_before() -> None:
     wire = Wire()
     wire.link()
