@@ -256,7 +256,10 @@ class LmdbStorage:
         if isinstance(error, lmdb.LockError):
             return StorageError(f"{store} is locked by another program; end it and try again")
         if isinstance(error, lmdb.NotFoundError):
-            return StorageError(f"{store} lacks the ledger's tables; it was never completed: run hamkor init again")
+            return StorageError(
+                f"{store} lacks tables that this program reads: it was never completed, or another version wrote it;"
+                " make a new home and let it sync"
+            )
         if isinstance(error, (lmdb.VersionMismatchError, lmdb.IncompatibleError)):
             return StorageError(f"{store} was written by another version of LMDB; open it with that one")
         if isinstance(error, _DAMAGED):

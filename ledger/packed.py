@@ -59,7 +59,7 @@ class Zstd:
         """The inverse of `compress`. Raises zstandard.ZstdError."""
         frame = zstandard.get_frame_parameters(content)
         if not frame.has_checksum or not 0 < frame.content_size <= CONTENT_BYTES_MAX:
-            raise zstandard.ZstdError("no checksum, no size, or one that is too large")
+            raise zstandard.ZstdError("unbounded")
         return self._decompress(content, allow_extra_data=False)
 
 
@@ -167,8 +167,8 @@ class PackedReader:
         """Where the next block begins, the table goes on: its key says so, whatever this one says of itself."""
         beyond = next((key for key, _ in self._plain.scan(self._table, first + b"\x00")), None)
         return DamagedError(
-            f"the store's block of {self._table} from {first.hex()} on is damaged; run hamkor audit on this home, and"
-            " sync into a new one", first, beyond,
+            f"the store is damaged: its block of rows from {first.hex()} on cannot be read; run hamkor audit on this"
+            " home, and sync into a new one", first, beyond,
         )  # fmt: skip
 
 
