@@ -39,7 +39,7 @@ import lmdb
 from keys.errors import HomeError, StorageError
 from keys.files import sync_folder
 from ledger.packed import PackedReader, PackedWriter, Zstd
-from ledger.storage import TABLES, check_keys
+from ledger.storage import KEY_BYTES_MAX, TABLES, check_keys
 from ledger.tiers import TieredReader, TieredWriter
 
 MAP_BYTES_INITIAL: Final = 64 * 1024 * 1024
@@ -409,7 +409,8 @@ class _Transaction(_View):
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """See `ledger.storage.Writer`. Raises ValueError on a key of no bytes, or of more than KEY_BYTES_MAX."""
-        check_keys((key,))
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            check_keys((key,))
         if table in _KEPT:
             self._kept(table).put_many([(key, value)])
             return

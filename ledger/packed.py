@@ -1,18 +1,18 @@
 """A packed table: pairs kept together in blocks, so that they cost less disk and fewer pages to write (SPEC.md 9).
 
-    block = first key -> canonical [last key, sealed, content]
-    content = canonical [[key, ...], [value, ...]]             sealed: compressed with zstd (RFC 8878)
+    block = first key -> canonical [last key, content]
+    content = canonical [[key, ...], [value, ...]], compressed with zstd (RFC 8878)
 
 A row stands alone in its log, but its neighbours say much the same: a block of them takes a third of the disk. The keys
-of a block are of one group (one log), ascend, and none of another block lies between them. A new pair beyond an *open*
-block joins it, until that is large enough and is sealed; many pairs that come together fill blocks of their own. So a
-pair that comes by itself costs a copy of half an open block, and one that comes in bulk is written once.
-Whatever else changes in a block, it is written anew.
+of a block are of one group (one log), ascend, and none of another block lies between them. A new pair beyond a small
+block joins it, until that fills a page; many pairs that come together fill larger blocks. So a pair that comes by
+itself writes one page, and one that comes in bulk is written once. Whatever else changes in a block, all of it is
+written anew.
 
-A sealed block has a checksum: where a bit of it is not as it was written, the block is an error that says from which
-key to which, never other content. Reading goes on after it.
+Content has a checksum: where a bit of it is not as it was written, the block is an error that says from which key to
+which, never other content. Reading goes on after it.
 
-Reading one pair costs the block, 10 to 40 us; the last block read is remembered. Reading on from there costs 0.3 us.
+Reading one pair costs the block, 10 to 60 us; the last block read is remembered. Reading on from there costs 0.3 us.
 """
 
 from bisect import bisect_left
@@ -38,14 +38,14 @@ Pair = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the blocks of a table are to be. Sizes are those of keys and values, before they are compressed."""
+    """How the blocks of a table are to be."""
 
     group_bytes: int  # keys that begin with the same so many bytes may share a block
-    open_bytes: int  # with less, a block is open: what is compressed then fills a page
-    block_bytes: int  # where one ends and the next begins, unless less than half as much again is left
+    open_bytes: int  # a block that takes less on disk is open: with one more row it takes a page at most
+    block_bytes: int  # of keys and values, where a block ends, unless less than half as much again is left
 
 
-ROWS: Final = Shape(group_bytes=4, open_bytes=8 * 1024, block_bytes=32 * 1024)  # a group is one log
+ROWS: Final = Shape(group_bytes=4, open_bytes=3500, block_bytes=32 * 1024)  # a group is one log
 
 
 class Zstd:
@@ -140,9 +140,9 @@ class PackedReader:
         return block or next((self._read(*found) for found in self._plain.scan(self._table, start, stop)), None)
 
     def _read(self, first: bytes, raw: bytes) -> _Block:
-        last, sealed, content = self._fields(first, raw)
+        last, content = self._fields(first, raw)
         try:
-            keys, values = unpack_row(self._zstd.decompress(content) if sealed else content)
+            keys, values = unpack_row(self._zstd.decompress(content))
         except (FormatError, ValueError, zstandard.ZstdError):
             raise self._damaged(first) from None
         if type(keys) is not list or type(values) is not list or not 0 < len(keys) == len(values):
@@ -154,14 +154,14 @@ class PackedReader:
         self._near = _Block(keys, values)
         return self._near
 
-    def _fields(self, first: bytes, raw: bytes) -> tuple[bytes, bool, bytes]:
+    def _fields(self, first: bytes, raw: bytes) -> tuple[bytes, bytes]:
         try:
-            last, sealed, content = unpack_row(raw)
+            last, content = unpack_row(raw)
         except (FormatError, ValueError):
             raise self._damaged(first) from None
-        if type(last) is not bytes or type(sealed) is not bool or type(content) is not bytes or last < first:
+        if type(last) is not bytes or type(content) is not bytes or last < first:
             raise self._damaged(first)
-        return last, sealed, content
+        return last, content
 
     def _damaged(self, first: bytes) -> DamagedError:
         """Where the next block begins, the table goes on: its key says so, whatever this one says of itself."""
@@ -204,20 +204,20 @@ class PackedWriter(PackedReader):
         group_bytes = self._shape.group_bytes
         at = 0
         while at < len(keys):
-            key = keys[at]
+            key, end = keys[at], at + 1
             group = key[:group_bytes]
-            beyond = next((first for first, _ in self._plain.scan(self._table, key + b"\x00")), None)
-            end = bisect_left(keys, group + b"\xff" * 9, at)
-            end = max(at + 1, end if beyond is None else bisect_left(keys, beyond, at, end))
+            if end < len(keys):
+                beyond = next((first for first, _ in self._plain.scan(self._table, key + b"\x00")), None)
+                end = bisect_left(keys, group + b"\xff" * 9, end)
+                end = end if beyond is None else bisect_left(keys, beyond, at + 1, end)
             some, theirs = keys[at:end], values[at:end]
             found = self._plain.before(self._table, key + b"\x00")
             if found is not None:
-                last, sealed, _ = self._fields(*found)
-                if key <= last:
+                if key <= self._fields(*found)[0]:
                     block = self._read(*found)
                     both = zip(block.keys + some, block.values + theirs, strict=True)
                     some, theirs = _sorted(dict(both))
-                elif not sealed and found[0][:group_bytes] == group:
+                elif len(found[1]) < self._shape.open_bytes and found[0][:group_bytes] == group:
                     block = self._read(*found)
                     some, theirs = block.keys + some, block.values + theirs
             self._write(some, theirs)
@@ -233,10 +233,8 @@ class PackedWriter(PackedReader):
             much = ends[-1] - before > most + most // 2  # a little more than a block stays in one
             end = bisect_left(ends, before + most, start) + 1 if much else len(keys)
             end = min(end, start + BLOCK_PAIRS_MAX)
-            seals = end < len(keys) or ends[end - 1] - before >= self._shape.open_bytes
-            content = cast("bytes", pack([keys[start:end], values[start:end]]))
-            content = self._zstd.compress(content) if seals else content
-            blocks.append((keys[start], pack([keys[end - 1], seals, content])))
+            content = self._zstd.compress(cast("bytes", pack([keys[start:end], values[start:end]])))
+            blocks.append((keys[start], pack([keys[end - 1], content])))
             start = end
         self._writer.put_many(self._table, blocks)
         self._near = None  # it may be another now

@@ -1,9 +1,9 @@
 """A table in tiers: keys in no order, such as hashes, in a few trees of growing size (SPEC.md 9).
 
 A tree that takes keys at random writes a page for nearly every key, once it has more pages than a transaction has keys.
-Here few new pairs go into a small tree; when they would be more than its share, they and all of it go into the next,
-in order, where many then fall on one page. The last tier has no bound. So at a million entries a pair costs half the
-pages, and what is looked up takes three reads at most. Of a key that several tiers have, the newest counts.
+Here few new pairs go into a small tree; when they are many, or would be more than its share, they and all of it go into
+the next, in order, where many then fall on one page. The last tier has no bound. So at a million entries a pair costs
+half the pages, and what is looked up takes three reads at most. Of a key that several tiers have, the newest counts.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +15,7 @@ from typing import Protocol
 from ledger.storage import Reader, Writer
 
 SHARES = (8_192, 131_072)  # pairs that each tier but the last may hold, the newest first
+FEW = 16  # so many times as few as the next tier has are few: of more, some fall on every page of it
 _CHUNK = 65_536  # pairs held at once
 Pair = tuple[bytes, bytes]
 
@@ -43,10 +44,14 @@ class TieredReader:
         self._plain = plain
         self._tiers = tiers
         self._changes = 0
-        self._find_filled()
+        self._known: list[str] | None = None
 
-    def _find_filled(self) -> None:
-        self._filled = [tier for tier in self._tiers if self._plain.count(tier)]
+    @property
+    def _filled(self) -> list[str]:
+        """The tiers that hold something."""
+        if self._known is None:
+            self._known = [tier for tier in self._tiers if self._plain.count(tier)]
+        return self._known
 
     def get(self, key: bytes) -> bytes | None:
         """The value under `key`, or None."""
@@ -100,13 +105,13 @@ class TieredWriter(TieredReader):
         while chunk := list(islice(source, _CHUNK)):
             self._put_chunk(chunk)
         self._changes += 1
-        self._find_filled()
+        self._known = None
 
     def _put_chunk(self, pairs: Sequence[Pair]) -> None:
         count, writer = len(pairs), self._writer
         for tier, after, share in zip(self._tiers[:-1], self._tiers[1:], SHARES, strict=True):
             held = writer.count(tier)
-            if held + count <= share:
+            if held + count <= share and count * FEW < writer.count(after):
                 writer.put_many(tier, pairs)
                 return
             if held:  # older than `pairs`, and newer than what is in the tiers after it

@@ -55,14 +55,14 @@ TestLmdbMachine.settings = settings(
 class TieredMachine(LmdbMachine):
     """With so little room in the newer tiers that pairs move on all the time."""
 
-    def open(self) -> LmdbStorage:
-        self.shares, tiers.SHARES = tiers.SHARES, (2, 5)
-        return super().open()
+    def __init__(self) -> None:
+        self.usual = tiers.SHARES, tiers.FEW
+        tiers.SHARES, tiers.FEW = (2, 5), 0
+        super().__init__()
 
     def teardown(self) -> None:
         super().teardown()
-        if hasattr(self, "shares"):
-            tiers.SHARES = self.shares
+        tiers.SHARES, tiers.FEW = self.usual
 
 
 TestTieredMachine = TieredMachine.TestCase

@@ -29,7 +29,7 @@ class Home:
     """A store on disk."""
 
     path: Path
-    blocks: dict[int, int]  # of Aziza's log: the first seq of each -> the seq beyond; the last one is open
+    blocks: dict[int, int]  # of Aziza's log: the first seq of each -> the seq beyond
 
     def audit(self) -> Report:
         with closing(open_lmdb(self.path, readonly=True)) as storage:
@@ -91,7 +91,7 @@ def lost(report: Report) -> list[tuple[int | None, str]]:
     return [(fault.seq, fault.found) for fault in report.faults if fault.kind == "format"]
 
 
-def test_any_bit_of_a_sealed_block_loses_just_its_entries_and_each_is_named(home: Home) -> None:
+def test_any_bit_of_a_block_loses_just_its_entries_and_each_is_named(home: Home) -> None:
     first = sorted(home.blocks)[1]
     beyond = home.blocks[first]
     for damaged in flips(home.block(first), seed=1, count=12):
@@ -105,18 +105,6 @@ def test_any_bit_of_a_sealed_block_loses_just_its_entries_and_each_is_named(home
         assert not any(fault.id for fault in report.faults if "table ids" in fault.found)
         assert report.entries == ENTRIES - (beyond - first)
         assert report.signatures == report.entries - 1  # of what comes after the gap the first cannot be put together
-
-
-def test_any_bit_of_an_open_block_is_found_and_the_audit_goes_on(home: Home) -> None:
-    first = max(home.blocks)
-    kinds = set()
-    for damaged in flips(home.block(first), seed=2, count=15):
-        home.change(first, damaged)
-        report = home.audit()
-        assert {fault.key for fault in report.faults} == {key("aziza").public}
-        assert report.entries >= ENTRIES - (HELD - first)
-        kinds |= {fault.kind for fault in report.faults}
-    assert kinds >= {"format", "hash", "index"}
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda raw: raw[:-1], lambda raw: raw + b"\x00", lambda _: b"\x93"])
