@@ -42,10 +42,11 @@ class Shape:
 
     group_bytes: int  # keys that begin with the same so many bytes may share a block
     open_bytes: int  # a block that takes less on disk is open: with one more row it takes a page at most
-    block_bytes: int  # of keys and values, where a block ends, unless less than half as much again is left
+    block_bytes: int  # of keys and values, where a block ends, unless less than half as much again is left; or before,
+    full_bytes: int  # where it takes about so much on disk: it fills its pages
 
 
-ROWS: Final = Shape(group_bytes=4, open_bytes=3500, block_bytes=32 * 1024)  # a group is one log
+ROWS: Final = Shape(group_bytes=4, open_bytes=3500, block_bytes=22 * 1024, full_bytes=7_900)  # a group is one log
 
 
 class Zstd:
@@ -226,7 +227,7 @@ class PackedWriter(PackedReader):
     def _write(self, keys: list[bytes], values: list[bytes]) -> None:
         """Put pairs into blocks, in place of those that have the same first keys."""
         blocks: list[Pair] = []
-        start, most = 0, self._shape.block_bytes
+        start, most, full_bytes = 0, self._shape.block_bytes, self._shape.full_bytes
         ends = list(accumulate(map(add, map(len, keys), map(len, values))))  # bytes up to each pair, it included
         while start < len(keys):
             before = ends[start - 1] if start else 0
@@ -235,7 +236,7 @@ class PackedWriter(PackedReader):
             end = min(end, start + BLOCK_PAIRS_MAX)
             content = self._zstd.compress(cast("bytes", pack([keys[start:end], values[start:end]])))
             blocks.append((keys[start], pack([keys[end - 1], content])))
-            start = end
+            start, most = end, min(most, (ends[end - 1] - before) * full_bytes // len(content))
         self._writer.put_many(self._table, blocks)
         self._near = None  # it may be another now
         self._changes += 1

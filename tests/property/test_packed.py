@@ -14,7 +14,7 @@ from ledger.storage import Writer
 from sim.disk import MemoryStorage
 
 ZSTD = Zstd()
-SMALL = Shape(group_bytes=1, open_bytes=50, block_bytes=30)
+SMALL = Shape(group_bytes=1, open_bytes=50, block_bytes=30, full_bytes=45)
 KEYS = st.binary(min_size=1, max_size=3)
 STEPS = st.lists(
     st.one_of(
