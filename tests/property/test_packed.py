@@ -83,7 +83,7 @@ def filled(count: int, size: int) -> Iterator[tuple[Writer, PackedWriter, dict[b
 def test_rows_of_one_log_share_blocks_and_those_of_two_never() -> None:
     with filled(900, 400) as (txn, table, rows):
         blocks = list(txn.scan("rows"))
-        assert len(blocks) < len(rows) // 50
+        assert len(blocks) < len(rows) // 15
         assert dict(table.scan()) == rows
         for first, _ in blocks:
             assert {key[:4] for key, _ in table.scan(first, first[:4] + b"\xff" * 8)} == {first[:4]}
