@@ -42,6 +42,18 @@ class StorageError(LocalError):
     exit_code = 6
 
 
+class DamagedError(StorageError):
+    """A stretch of one of the store's tables is damaged, and cannot be read.
+
+    first: the key that it begins with. beyond: the key from which on the table can be read again; None: there is none.
+    """
+
+    def __init__(self, message: str, first: bytes, beyond: bytes | None) -> None:
+        super().__init__(message)
+        self.first = first
+        self.beyond = beyond
+
+
 class IndexDamagedError(StorageError):
     """The search index is damaged. It decides nothing, and is built anew."""
 

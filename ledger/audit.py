@@ -9,7 +9,8 @@ its own small rules for the rest. The checks, in the order in which they are mad
  4. `fork`         fork proofs hold: two chains of one log that part at one seq, each up to a signature that holds. A
                    fork is itself a fault: of its author, not of who kept it. Once a cutoff of the key has settled what
                    counts, it is a note
- 5. `format`       each row's shape, bounds and canonical form
+ 5. `format`       each row's shape, bounds and canonical form; of a store, that its blocks of rows can be read: one
+                   fault for each that cannot, with the entries that are lost (`ledger/audit_damage.py`)
  6. `gap`          each log starts at 0 and leaves nothing out
  7. `link`         each run starts from the id of the entry before it
  8. `hash`         a stored row gives the id it is stored under: header, signature and body are the ones it had

@@ -10,9 +10,9 @@ from typing import Final
 
 from keys.errors import FormatError
 from keys.signing import PublicKey
+from ledger.audit_damage import Undamaged
 from ledger.audit_finding import Findings
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, kind_key
-from ledger.storage import Reader
 from protocol.codec import decode
 from protocol.entry import EntryId
 from protocol.limits import MESSAGE_BYTES_MAX
@@ -37,7 +37,7 @@ class Recomputed:
 class IndexAudit:
     """Compares the tables of one store with its rows, branches among them. Memory: a few hundred bytes a log."""
 
-    def __init__(self, view: Reader, findings: Findings) -> None:
+    def __init__(self, view: Undamaged, findings: Findings) -> None:
         self._view = view
         self._fault = findings.fault
         self.keys: dict[int, PublicKey] = {}  # a log's number -> its key
@@ -81,6 +81,23 @@ class IndexAudit:
         )
         if not follows or before != prev:
             self._index(key, seq, entry_id, "this entry is kept beside the log, and the one before it is not kept")
+
+    def lost(self) -> None:
+        """Name the entries that cannot be read, once all rows were looked for: one fault for each damaged block."""
+        for first, beyond in self._view.lost:
+            place, after = read_place(first), None if beyond is None else read_place(beyond)
+            if place is None or place[0] not in self.keys:
+                found = f"a block of rows, from {first.hex()[:64]} on, is damaged and cannot be read"
+                self._fault("format", None, None, None, found, "a whole block of a known log", "it cannot be checked")
+                continue
+            number, seq = place
+            key = self.keys[number]
+            held = self._states[key].held if key in self._states else 0
+            end = after[1] if after is not None and after[0] == number else max(held, seq + 1)
+            which = f"entry {seq}" if end == seq + 1 else f"entries {seq} to {end - 1}"
+            found = f"the block that holds {which} of the log is damaged and cannot be read"
+            means = "they are lost here; sync into a new home from other nodes"
+            self._fault("format", key, seq, None, found, "a whole block, whose checksum holds", means)
 
     def id_at(self, key: PublicKey, seq: int) -> bytes | None:
         """The id of the row at a place of a log."""
@@ -152,6 +169,8 @@ class IndexAudit:
         if sum(1 for _ in self._view.scan("ids")) == self._rows + self._branches:
             return  # every entry was found under its id, and there are no more
         for entry_id, place in self._view.scan("ids"):
+            if self._view.has_lost(place):
+                continue  # reported: the block is damaged
             row = self._view.get("rows", place)
             if (row is None or row[:32] != entry_id) and self._view.get("branches", entry_id) is None:
                 self._index(
@@ -163,6 +182,8 @@ class IndexAudit:
             return
         for index_key, _ in self._view.scan("kinds"):
             kind, _, place = index_key.partition(b"\x00")
+            if self._view.has_lost(place):
+                continue
             row = self._view.get("rows", place)
             if row is None or kind.decode("ascii", "replace") not in INDEXED_KINDS or not _is_kind(row[32:], kind):
                 self._index(None, None, None, f"table kinds lists {index_key.hex()[:96]}, where no such entry is")

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 from keys.errors import FormatError, NetworkMismatchError, RemoteError, UsageError
 from keys.signing import PublicKey
 from ledger.audit_checkpoint import Bodies
+from ledger.audit_damage import Undamaged
 from ledger.audit_finding import Findings
 from ledger.audit_index import IndexAudit, read_branch, read_place
 from ledger.audit_log import Logs, fork_place
@@ -195,9 +196,9 @@ class StoreSource:
     _logs: Logs | None = None  # once it was read: tells branches apart
 
     def __init__(self, view: Reader, charter: Charter) -> None:
-        self._view = view
+        self._view = Undamaged(view)
         self._charter = charter
-        self._index = IndexAudit(view, Findings())
+        self._index = IndexAudit(self._view, Findings())
 
     def read(self, audit: Audit) -> None:
         """Checks 1 to 11, and what can be said of the tables by then."""
@@ -230,6 +231,7 @@ class StoreSource:
             key = None if place is None else index.keys.get(place[0])
             found, means = f"table rows holds {raw_place.hex()[:64]}", "it cannot be checked"
             findings.fault("index", key, None, value[:32], found, "a row of a known log", means)
+        index.lost()
         for known, value in view.scan("branches"):
             _check_branch(index, known, value, audit)
         self._logs = audit.logs

@@ -14,7 +14,8 @@
 | `forks`    | key, seq u64            | canonical fork proof: [first, second, rest, rest] (SPEC.md 6.5)          |
 | `branches` | id                      | canonical [place, id before it, row]: entries beside the log (SPEC.md 9)  |
 
-Integers in keys are big-endian, so that the order of the bytes is the order of the numbers.
+Integers in keys are big-endian, so that the order of the bytes is the order of the numbers. On a real disk `rows` and
+`ids` are kept in other forms, for room and speed (`ledger/packed.py`, `ledger/tiers.py`); nobody here sees that.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from protocol.codec import pack, unpack_row
 from protocol.entry import EntryId, Place
 from protocol.reconcile import Head
 
-FORMAT: Final = b"2"
+FORMAT: Final = b"3"
 INDEXED_KINDS: Final = frozenset({"act", "address", "alarm", "checkpoint", "consultation"})
 U32, U64 = Struct(">I"), Struct(">Q")
 PLACE = Struct(">IQ")  # number, seq

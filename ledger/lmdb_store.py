@@ -14,6 +14,9 @@ until it is written. It stays below `size_bytes_max`, and below what the disk co
 is open, so growth waits for open views to end, and new ones wait for it. A view that is held open for seconds
 costs the writer RESIZE_WAIT_S and a growth; it never deadlocks and never invalidates a view.
 
+**Packing**: tables `rows` and `ids` are kept in blocks and tiers (ledger/packed.py, ledger/tiers.py), in tables of
+other names; whoever reads and writes does not see it.
+
 **Processes**: one owns the store (`owner.lock`, flock: the system drops it when the owner dies). Any other may open
 it for reading only, and adopts the owner's growth when it meets it.
 """
@@ -28,23 +31,28 @@ from itertools import islice
 from operator import lt
 from pathlib import Path
 from shutil import disk_usage
-from threading import Condition, Lock, get_ident
+from threading import Condition, Lock, get_ident, local
 from typing import Final, TypeAlias
 
 import lmdb
 
 from keys.errors import HomeError, StorageError
 from keys.files import sync_folder
-from ledger.storage import TABLES
+from ledger.packed import PackedReader, PackedWriter, Zstd
+from ledger.storage import KEY_BYTES_MAX, TABLES, check_keys
+from ledger.tiers import TieredReader, TieredWriter
 
 MAP_BYTES_INITIAL: Final = 64 * 1024 * 1024
 ROOM_MIN: Final = 64 * 1024 * 1024  # bytes free in the map before a transaction starts
 RESIZE_WAIT_S: Final = 5.0  # how long growth waits for open views before it does without
 READERS_MAX: Final = 1024  # views open at once, in all processes
-KEY_BYTES_MAX: Final = 511  # LMDB's own bound
 _CHUNK: Final = 10_000  # pairs held at once by put_many
 _OWNER_FILE: Final = "owner.lock"
 _DATA_FILE: Final = "data.mdb"
+_BLOCKS: Final = "blocks"
+_TIERS: Final = ("ids-new", "ids-late", "ids-old")
+_KEPT: Final = {"rows": (_BLOCKS,), "ids": _TIERS}  # the tables that are kept in others
+_NAMES: Final = tuple(kept for name in TABLES for kept in _KEPT.get(name, (name,)))
 
 _Table: TypeAlias = "lmdb._Database"  # noqa: SLF001  # the stubs name it so; there is no public name
 
@@ -88,11 +96,12 @@ class LmdbStorage:
         self._writer: int | None = None  # the thread with the open write transaction
         self._room = 0  # bytes the next transaction asks for, beyond ROOM_MIN
         self._closed = False
+        self._zstd = local()  # of each thread its own
         start = MAP_BYTES_INITIAL if size_bytes_max is None else min(MAP_BYTES_INITIAL, size_bytes_max)
         try:
             self._env = lmdb.open(
                 os.fspath(path), map_size=start, subdir=True, readonly=owner is None, create=owner is not None,
-                sync=True, metasync=True, writemap=False, mode=0o700, max_dbs=len(TABLES), max_readers=READERS_MAX,
+                sync=True, metasync=True, writemap=False, mode=0o700, max_dbs=len(_NAMES), max_readers=READERS_MAX,
             )  # fmt: skip
         except lmdb.Error as error:
             raise self._storage_error(error) from None
@@ -107,9 +116,9 @@ class LmdbStorage:
     def _open_tables(self) -> dict[str, _Table]:
         if self._owner is None:
             self._env.set_mapsize(0)  # as large as the owner has made it
-            return {name: self._env.open_db(name.encode(), create=False) for name in TABLES}
+            return {name: self._env.open_db(name.encode(), create=False) for name in _NAMES}
         with self._env.begin(write=True) as txn:
-            return {name: self._env.open_db(name.encode(), txn=txn) for name in TABLES}
+            return {name: self._env.open_db(name.encode(), txn=txn) for name in _NAMES}
 
     @contextmanager
     def read(self) -> Iterator["_View"]:
@@ -173,6 +182,13 @@ class LmdbStorage:
                 self._env.close()
                 if self._owner is not None:
                     os.close(self._owner)
+
+    def zstd(self) -> Zstd:
+        """What packs and unpacks blocks in this thread."""
+        found: Zstd | None = getattr(self._zstd, "own", None)
+        if found is None:
+            found = self._zstd.own = Zstd()
+        return found
 
     # -- the map ----------------------------------------------------------------------------------
 
@@ -239,7 +255,10 @@ class LmdbStorage:
         if isinstance(error, lmdb.LockError):
             return StorageError(f"{store} is locked by another program; end it and try again")
         if isinstance(error, lmdb.NotFoundError):
-            return StorageError(f"{store} lacks the ledger's tables; it was never completed: run hamkor init again")
+            return StorageError(
+                f"{store} lacks tables that this program reads: it was never completed, or another version wrote it;"
+                " make a new home and let it sync"
+            )
         if isinstance(error, (lmdb.VersionMismatchError, lmdb.IncompatibleError)):
             return StorageError(f"{store} was written by another version of LMDB; open it with that one")
         if isinstance(error, _DAMAGED):
@@ -282,9 +301,21 @@ class _View:
         self._txn = txn
         self._ended = False
         self._changes = 0  # how often this transaction has changed a table
+        self._packed: PackedReader | None = None
+        self._tiered: TieredReader | None = None
+
+    def _kept(self, table: str) -> PackedReader | TieredReader:
+        """A table that is kept in another form on disk."""
+        if table == "rows":
+            self._packed = self._packed or PackedReader(self, _BLOCKS, self._storage.zstd())
+            return self._packed
+        self._tiered = self._tiered or TieredReader(self, _TIERS)
+        return self._tiered
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """See `ledger.storage.Reader`."""
+        if table in _KEPT:
+            return self._kept(table).get(key)
         if not key:
             return None  # LMDB has no empty keys, and refuses to look for one
         try:
@@ -294,6 +325,9 @@ class _View:
 
     def scan(self, table: str, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """See `ledger.storage.Reader`. What is changed meanwhile beyond the last pair given is seen."""
+        return self._kept(table).scan(start, stop) if table in _KEPT else self._scan(table, start, stop)
+
+    def _scan(self, table: str, start: bytes, stop: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         try:
             with self._txn.cursor(self._tables[table]) as cursor:
                 found = cursor.set_range(start)
@@ -314,6 +348,8 @@ class _View:
 
     def last(self, table: str) -> tuple[bytes, bytes] | None:
         """See `ledger.storage.Reader`."""
+        if table in _KEPT:
+            return self._kept(table).last()
         try:
             with self._txn.cursor(self._tables[table]) as cursor:
                 return cursor.item() if cursor.last() else None
@@ -322,6 +358,8 @@ class _View:
 
     def before(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         """See `ledger.storage.Reader`."""
+        if table in _KEPT:
+            return self._kept(table).before(key)
         try:
             with self._txn.cursor(self._tables[table]) as cursor:
                 found = cursor.prev() if cursor.set_range(key) else cursor.last()
@@ -329,9 +367,17 @@ class _View:
         except lmdb.Error as error:
             raise self._error(error) from None
 
+    def count(self, table: str) -> int:
+        """See `ledger.tiers.PlainReader`."""
+        try:
+            return int(self._txn.stat(self._tables[table])["entries"])
+        except lmdb.Error as error:
+            raise self._error(error) from None
+
     def end(self) -> None:
         """Give up the transaction; what it changed is undone unless it was committed."""
         self._ended = True
+        self._packed = self._tiered = None
         self._txn.abort()
 
     def _error(self, error: lmdb.Error) -> Exception:
@@ -343,9 +389,30 @@ class _View:
 class _Transaction(_View):
     """A `Writer` over one LMDB transaction."""
 
+    def __init__(self, storage: LmdbStorage, txn: "lmdb.Transaction[bytes]") -> None:
+        super().__init__(storage, txn)
+        self._into_blocks: PackedWriter | None = None
+        self._into_tiers: TieredWriter | None = None
+
+    def end(self) -> None:
+        """See `_View.end`."""
+        self._into_blocks = self._into_tiers = None
+        super().end()
+
+    def _kept(self, table: str) -> PackedWriter | TieredWriter:
+        if table == "rows":
+            self._into_blocks = self._into_blocks or PackedWriter(self, _BLOCKS, self._storage.zstd())
+            return self._into_blocks
+        self._into_tiers = self._into_tiers or TieredWriter(self, _TIERS)
+        return self._into_tiers
+
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """See `ledger.storage.Writer`. Raises ValueError on a key of no bytes, or of more than KEY_BYTES_MAX."""
-        _check_key(key)
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            check_keys((key,))
+        if table in _KEPT:
+            self._kept(table).put_many([(key, value)])
+            return
         self._changes += 1
         try:
             self._txn.put(key, value, db=self._tables[table])
@@ -354,6 +421,9 @@ class _Transaction(_View):
 
     def put_many(self, table: str, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """See `ledger.storage.Writer`. Ascending keys beyond the last one fill whole pages: twice as fast."""
+        if table in _KEPT:
+            self._kept(table).put_many(pairs)
+            return
         self._changes += 1
         source = iter(pairs)
         try:
@@ -363,8 +433,19 @@ class _Transaction(_View):
         except lmdb.Error as error:
             raise self._error(error) from None
 
+    def clear(self, table: str) -> None:
+        """See `ledger.tiers.PlainWriter`."""
+        self._changes += 1
+        try:
+            self._txn.drop(self._tables[table], delete=False)
+        except lmdb.Error as error:
+            raise self._error(error) from None
+
     def delete(self, table: str, key: bytes) -> None:
         """See `ledger.storage.Writer`."""
+        if table in _KEPT:
+            self._kept(table).delete(key)
+            return
         if not key:
             return
         self._changes += 1
@@ -376,18 +457,12 @@ class _Transaction(_View):
 
 def _put_chunk(cursor: "lmdb.Cursor[bytes]", chunk: list[tuple[bytes, bytes]]) -> None:
     keys = [key for key, _ in chunk]
-    for key in keys:
-        _check_key(key)
+    check_keys(keys)
     beyond = not cursor.last() or cursor.key() < keys[0]
     append = beyond and all(map(lt, keys, islice(keys, 1, None)))
     taken, added = cursor.putmulti(chunk, append=append)
     if append and (taken, added) != (len(chunk), len(chunk)):  # LMDB skips, in silence, what is out of order
         raise StorageError(f"LMDB appended {added} of {len(chunk)} pairs; the store is damaged: run hamkor audit")
-
-
-def _check_key(key: bytes) -> None:
-    if not 0 < len(key) <= KEY_BYTES_MAX:
-        raise ValueError(f"a key of {len(key)} bytes; from 1 to {KEY_BYTES_MAX} are possible")
 
 
 class _Gate:

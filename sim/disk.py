@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keys.errors import StorageError
-from ledger.storage import TABLES
-
-KEY_BYTES_MAX: Final = 511  # as in LMDB, so that a key too long is found in simulation
+from ledger.storage import KEY_BYTES_MAX, TABLES, check_keys
 
 
 class _Table:
@@ -231,8 +229,7 @@ class _Transaction(_View):
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """See `ledger.storage.Writer`. Raises ValueError on a key of no bytes, or of more than KEY_BYTES_MAX."""
         self._check()
-        if not 0 < len(key) <= KEY_BYTES_MAX:
-            raise ValueError(f"a key of {len(key)} bytes; from 1 to {KEY_BYTES_MAX} are possible")
+        check_keys((key,))
         self.written += _pair_size(key, value)
         try:
             self._storage.take_room(self.written)

@@ -23,9 +23,9 @@ LANGUAGES = ("uz", "ru")
 ERRORS = FOLDER / "errors.json"
 OFFICERS = (  # files whose errors an officer sees
     "keys/keyfile.py", "keys/mark.py", "protocol/schema.py", "protocol/body.py", "protocol/shape.py",
-    "ledger/query.py", "ledger/search.py", "ledger/store.py", "ledger/lmdb_store.py", "node/client.py",
-    "node/home.py", "node/desk.py", "node/consulted.py", "node/files.py", "node/direct.py", "node/submit.py",
-    "node/render.py", "node/commands/common.py", "node/commands/fields.py",
+    "ledger/query.py", "ledger/search.py", "ledger/store.py", "ledger/lmdb_store.py", "ledger/packed.py",
+    "node/client.py", "node/home.py", "node/desk.py", "node/consulted.py", "node/files.py", "node/direct.py",
+    "node/submit.py", "node/render.py", "node/commands/common.py", "node/commands/fields.py",
 )  # fmt: skip
 TOLD = ("ledger/effect.py",)  # files whose functions return sentences that an officer sees
 SOURCES = (*sorted((ROOT / "node").rglob("*.py")), ROOT / "protocol" / "schema.py")

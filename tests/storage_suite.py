@@ -199,7 +199,7 @@ class StorageSuite:
     def test_size_grows_with_content(self, storage: Storage) -> None:
         before = storage.size_bytes()
         with storage.write() as txn:
-            txn.put("rows", b"a", b"v" * 100_000)
+            txn.put("logs", b"a", b"v" * 100_000)
         assert storage.size_bytes() >= before + 100_000
 
     def test_closed_store_refuses_politely(self, storage: Storage) -> None:

@@ -20,6 +20,7 @@ FLOORS: dict[str, set[str]] = {  # the longest prefix that fits decides; the sta
     "protocol/verify_proof.py": {"nacl"},
     "protocol/schema.py": {"protocol", "keys", "jsonschema", "referencing"},
     "ledger": BELOW_NODE,
+    "ledger/packed.py": BELOW_NODE | {"zstandard"},
     "ledger/lmdb_store.py": BELOW_NODE | {"lmdb"},
     "node/engine": BELOW_NODE | {"node.engine"},
     "node": BELOW_NODE | {"node", "trio", "base58"},
