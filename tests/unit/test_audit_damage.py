@@ -17,7 +17,7 @@ from ledger.audit_finding import Report
 from ledger.layout import PLACE
 from ledger.lmdb_store import open_lmdb
 from ledger.storage import TABLES
-from protocol.entry import Place, sign_entry
+from protocol.entry import Place, sign_rows
 from tests.audit_world import CHARTER, NETWORK, key, record, sound_world, store
 
 AZIZA, HELD = 4, 610  # a log's number in the store, and how many entries are in it
@@ -59,7 +59,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Home:
     log = world.log("aziza")
     place = log.place()
     while place.seq < HELD:
-        row, known = sign_entry(key("aziza"), NETWORK, place, "record", record(place.seq), 2000 + place.seq, ())
+        draft = ("record", record(place.seq), ())
+        (row,), (known,) = sign_rows(key("aziza"), NETWORK, place, [draft], 2000 + place.seq)
         log.rows.append(row)
         place = Place(place.key, place.seq + 1, known)
     path = tmp_path_factory.mktemp("whole") / "store"
