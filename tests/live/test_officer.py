@@ -19,6 +19,7 @@ from keys.errors import BusyError
 from keys.keyfile import KeyOwner, create_key_file
 from node.cli import main
 from node.client import _Daemon
+from node.submit import BATCH_MAX
 from protocol.codec import Value
 from protocol.frame import Run
 from protocol.schema import type_names
@@ -83,6 +84,10 @@ class Office:
         """Wait until both nodes hold the entry and have it in their index."""
         until(lambda: all(self.run(at, "show", what)[0] == 0 for at in (0, 1)), 20, f"both hold {what[:10]}")
         until(self.cluster.converged, 20, "both hold the same")
+
+    def indexed(self, at: int) -> None:
+        """Wait until a node's index has all that it holds."""
+        until(lambda: (found := self.json(at, "status"))["projected"] >= found["entries"], 60, "the index follows")
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
@@ -653,6 +658,7 @@ def test_rows_that_were_signed_and_not_handed_in_are_not_written_twice(
         assert office.run(1, *words, by=1)[0] == 7
     answer = office.json(1, *words, by=1)
     assert (answer["known"], answer["written"]) == (1000, 200)
+    office.indexed(1)
     row = office.json(1, "stats", "--by", "month", "since:2032-02", "until:2032-02")["rows"][0]
     assert row["count"] == 1200
 
@@ -668,13 +674,14 @@ def test_import_that_is_killed_goes_on_without_duplicates(office: Office, tmp_pa
     command = [sys.executable, "-m", "node.cli", "--home", str(office.nodes[1].home.path), *words]
     command += ["--key", str(office.keys[3]), "--passphrase-fd", str(reading)]
     with subprocess.Popen(command, pass_fds=[reading], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        until(lambda: office.json(1, "status")["entries"] > before, 60, "some are written")
+        until(lambda: office.json(1, "status")["entries"] >= before + BATCH_MAX, 60, "some are written")
         process.kill()
     os.close(reading)
     os.close(writing)
     answer = office.json(1, *words, by=3)
     assert answer["written"] + answer["known"] == 4000
     assert answer["known"] > 0
+    office.indexed(1)
     row = office.json(1, "stats", "--by", "month", "since:2034-01", "until:2034-01")["rows"][0]
     assert row["count"] == 4000
     assert row["mass_g"] == str(4000 * 4001 // 2)
