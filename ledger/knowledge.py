@@ -31,10 +31,7 @@ def acts_to_name(ledger: Ledger, key: PublicKey) -> list[EntryId]:
         if act.key != key and act.seq < ledger.heads.get(act.key).size and (known is None or act.seq > known.seq):
             newest[act.key] = act
     size = ledger.heads.get(key).size
-    named: set[EntryId] = set()
-    if newest and size:
-        for item in ledger.log_entries(key, max(0, size - _LOOK_BACK), _LOOK_BACK):
-            named.update(item.entry.refs)
+    named = ledger.refs_named(key, max(0, size - _LOOK_BACK), size) if newest else set()
     above = [step.key for step in ledger.authority.chain(key)[1:]]
     ordered = [*above, *sorted(newest.keys() - set(above))]
     return [newest[one].id for one in ordered if one in newest and newest[one].id not in named][:NAMED_MAX]
