@@ -220,8 +220,9 @@ def projected(path: Path) -> str:
 
 def rows(path: Path) -> list[object]:
     """Everything in an index."""
-    tables: Iterable[str] = ("docs", "steps", "items", "links", "state", "words")
+    tables: Iterable[str] = ("docs", "steps", "items", "links", "state", "terms")
     with sqlite3.connect(path) as db:
+        db.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, instance)")
         return [sorted(db.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables]
 
 
