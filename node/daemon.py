@@ -82,6 +82,7 @@ from protocol.message import Chunk, Get, encode_message
 
 log = logging.getLogger("hamkor")
 _DIAL_WAIT_S: Final = (1, 2, 5, 10, 30, 60)  # between attempts to one address
+_HEAD_START_S: Final = 1.0  # of the smaller key, where both are told to dial: two connections cost twice
 _DIAL_EVERY_S: Final = 0.5  # a look at who is not linked
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -340,36 +341,48 @@ class Driver:
         log.warning("refused", extra={"peer": name[:12], "reason": event.reason})
 
     async def dialling(self, transport: Transport) -> None:
-        """Keep a link to every node whose address is known; of two nodes, the smaller key dials."""
+        """Keep a link to every node whose address is known; of two that may dial, the smaller key does so first."""
         tried: dict[str, tuple[int, float]] = {}  # address -> (failures, not before)
-        while True:
-            back = self._back
-            async with trio.open_nursery() as nursery:
-                for address in [] if self.offline else self._addresses_to_dial():
-                    failures, earliest = tried.get(address, (0, 0.0))
-                    if trio.current_time() >= earliest:
+        under_way: set[str] = set()  # one that does not answer keeps no other waiting
+        async with trio.open_nursery() as nursery:
+            while True:
+                back = self._back
+                addresses = {} if self.offline else self._addresses_to_dial()
+                for address in tried.keys() - addresses.keys():
+                    del tried[address]
+                for address, head_start_s in addresses.items():
+                    failures, earliest = tried.setdefault(address, (0, trio.current_time() + head_start_s))
+                    if address not in under_way and trio.current_time() >= earliest:
                         wait_s = _DIAL_WAIT_S[min(failures, len(_DIAL_WAIT_S) - 1)]
                         tried[address] = (failures + 1, trio.current_time() + wait_s * self._rng.uniform(0.8, 1.2))
-                        nursery.start_soon(self._dial, transport, address, tried)
-            with trio.move_on_after(_DIAL_EVERY_S):
-                await back.wait()
-                tried.clear()
+                        under_way.add(address)
+                        nursery.start_soon(self._dial, transport, address, tried, under_way)
+                with trio.move_on_after(_DIAL_EVERY_S):
+                    await back.wait()
 
-    async def _dial(self, transport: Transport, address: str, tried: dict[str, tuple[int, float]]) -> None:
+    async def _dial(
+        self, transport: Transport, address: str, tried: dict[str, tuple[int, float]], under_way: set[str]
+    ) -> None:
         try:
             await transport.dial(address)
         except DialError as error:
             log.debug("dial failed", extra={"address": address, "error": str(error)})
         else:
             tried[address] = (0, trio.current_time() + _DIAL_WAIT_S[0])
+        finally:
+            under_way.discard(address)
 
-    def _addresses_to_dial(self) -> list[str]:
-        """Addresses of nodes that are not connected and that we are to dial: all, where nobody can dial us."""
-        found = []
+    def _addresses_to_dial(self) -> dict[str, float]:
+        """Addresses of nodes that are not connected and that we are to dial: all, where nobody can dial us.
+
+        And the seconds that we wait first, for the other node to dial.
+        """
+        found: dict[str, float] = {}
+        can_be_dialled = self.transport is not None and self.transport.addresses
         for key, addresses in self._published().items():
-            ours = key > self.signer.public or (self.transport is not None and not self.transport.addresses)
+            ours = key > self.signer.public or not can_be_dialled
             if ours and key != self.signer.public and key not in self.engine.peers and self.allowed(key):
-                found += list(addresses)
+                found |= dict.fromkeys(addresses, 0.0)
         for address in self.home.settings.peers:
             try:
                 key = parse_target(address).peer
@@ -377,8 +390,8 @@ class Driver:
                 log.warning("bad address in settings", extra={"address": address, "error": str(error)})
                 continue
             if key != self.signer.public and key not in self.engine.peers:
-                found.append(address)
-        return sorted(set(found))
+                found.setdefault(address, _HEAD_START_S if can_be_dialled and key < self.signer.public else 0.0)
+        return dict(sorted(found.items()))
 
     def _published(self) -> Mapping[PublicKey, Sequence[str]]:
         """The addresses that certified nodes published; read anew when entries have come."""

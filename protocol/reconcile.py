@@ -288,7 +288,7 @@ def _reply_to_range(index: HeadIndex, salt: bytes, lower: bytes, part: Range, le
         heads, asked = _compare_list(index, salt, lower, part, learnt)
     elif part.mode == ANSWER:
         learnt += [head for head in part.heads if index.get(head.key) != head]
-        heads = [head for tag in part.asked for head in index.tagged(tag, lower, part.upper)]
+        heads = [head for tag in sorted(set(part.asked)) for head in index.tagged(tag, lower, part.upper)]
     if heads or asked:
         return Range(part.upper, ANSWER, heads=tuple(heads), asked=asked)
     return Range(part.upper, SKIP)

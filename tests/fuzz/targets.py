@@ -51,10 +51,13 @@ from protocol.limits import (
     FRAME_BYTES_MAX,
     FRAME_ENTRIES_MAX,
     HEADER_BYTES_MAX,
+    HEADS_MAX,
     INVITATION_BYTES_MAX,
     MESSAGE_BYTES_MAX,
+    RANGES_MAX,
 )
-from protocol.message import Fork, Frame, decode_message, encode_message
+from protocol.message import Fork, Frame, Ranges, decode_message, encode_message
+from protocol.reconcile import Head, HeadIndex, reply
 from protocol.vector_cast import NETWORK
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of, sign_run
@@ -131,7 +134,17 @@ def check_frame(raw: bytes) -> None:
 
 
 def check_message(raw: bytes) -> None:
-    assert encode_message(decode_message(raw)) == raw
+    message = decode_message(raw)
+    assert encode_message(message) == raw
+    if isinstance(message, Ranges):
+        answer, _ = reply(_heads(), message.salt, message.ranges, RANGES_MAX, HEADS_MAX)
+        step = Ranges(message.salt, tuple(answer))
+        assert decode_message(encode_message(step)) == step
+
+
+@cache
+def _heads() -> HeadIndex:
+    return HeadIndex(Head(PublicKey(sha256(bytes([n])).digest()), n + 1, ID, n % 50 == 3) for n in range(200))
 
 
 def check_proof(raw: bytes) -> None:

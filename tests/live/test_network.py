@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from keys.errors import BusyError
 from keys.signing import SigningKey
@@ -64,7 +66,7 @@ def test_both_sides_hold_everything_after_they_were_apart(four: Cluster) -> None
     assert not four.converged()
     apart.ask("links", up=True)
     until(four.converged, 30, "equal roots after healing")
-    assert all(node.status()["entries"] == four.nodes[0].status()["entries"] for node in four.nodes)
+    until(lambda: len({node.status()["entries"] for node in four.nodes}) == 1, 30, "as many entries")
 
 
 @pytest.mark.crash
@@ -125,3 +127,27 @@ def test_garbage_on_the_port_leaves_the_node_serving(four: Cluster) -> None:
             stream.sendall(junk)
     four.write(node, four.officers[0], [seizure(5)])
     until(four.converged, 20, "equal roots")
+
+
+async def test_a_node_that_does_not_answer_keeps_no_other_waiting(autojump_clock: MockClock) -> None:
+    from node.daemon import Driver
+
+    dialled: list[tuple[str, float]] = []
+
+    class Silence:
+        async def dial(self, address: str) -> None:
+            dialled.append((address, trio.current_time() - start))
+            await trio.sleep(15.0)
+
+    driver = object.__new__(Driver)
+    driver.offline, driver._back, driver._rng = False, trio.Event(), random.Random(1)
+    addresses = {"silent": 0.0}
+    driver._addresses_to_dial = lambda: addresses  # type: ignore[method-assign]
+    start = trio.current_time()
+    with trio.move_on_after(3.0):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.dialling, Silence())
+            await trio.sleep(0.2)
+            addresses["other"] = 0.0
+    assert [address for address, _ in dialled] == ["silent", "other"]
+    assert dialled[1][1] < 1.0

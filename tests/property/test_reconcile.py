@@ -218,7 +218,7 @@ def test_whatever_a_peer_says_the_answer_is_bounded_and_well_formed(data: st.Dat
             ranges.append(Range(upper, mode, marks=marks))
         else:
             heads = tuple(Head(item.key, item.size + 1, item.id) for item in named)
-            asked = tuple(item.key[:TAG_BYTES] for item in named) if mode == ANSWER else ()
+            asked = tuple(item.key[:TAG_BYTES] for item in reversed(named)) * 2 if mode == ANSWER else ()
             prints = (bytes(8),) * data.draw(st.integers(1, 20)) if mode == FINGERPRINT else ()
             ranges.append(Range(upper, mode, prints, heads=heads, asked=asked))
         lower = upper
