@@ -19,13 +19,13 @@ class Undamaged:
     """
 
     def __init__(self, view: Reader) -> None:
-        self._view = view
+        self.plain = view
         self.lost: list[tuple[bytes, bytes | None]] = []  # key of table rows, and the key beyond, in order
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """See `ledger.storage.Reader`."""
         try:
-            return self._view.get(table, key)
+            return self.plain.get(table, key)
         except DamagedError as error:
             self._note(error)
             return None
@@ -35,7 +35,7 @@ class Undamaged:
         at: bytes | None = start
         while at is not None:
             try:
-                yield from self._view.scan(table, at, stop)
+                yield from self.plain.scan(table, at, stop)
             except DamagedError as error:
                 self._note(error)
                 at = error.beyond
@@ -44,11 +44,11 @@ class Undamaged:
 
     def last(self, table: str) -> tuple[bytes, bytes] | None:
         """See `ledger.storage.Reader`."""
-        return self._view.last(table)
+        return self.plain.last(table)
 
     def before(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         """See `ledger.storage.Reader`."""
-        return self._view.before(table, key)
+        return self.plain.before(table, key)
 
     def has_lost(self, place: bytes) -> bool:
         """Whether a key of table rows lies where that is damaged."""

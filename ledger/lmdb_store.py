@@ -25,7 +25,7 @@ import errno
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from operator import lt
@@ -373,6 +373,18 @@ class _View:
             return int(self._txn.stat(self._tables[table])["entries"])
         except lmdb.Error as error:
             raise self._error(error) from None
+
+    def first(self, tables: Sequence[str], key: bytes) -> bytes | None:
+        """See `ledger.tiers.PlainReader`."""
+        get, tables_of = self._txn.get, self._tables
+        try:
+            for table in tables:
+                value = get(key, db=tables_of[table]) if key else None
+                if value is not None:
+                    return value
+        except lmdb.Error as error:
+            raise self._error(error) from None
+        return None
 
     def end(self) -> None:
         """Give up the transaction; what it changed is undone unless it was committed."""

@@ -7,7 +7,6 @@ half the pages, and what is looked up takes three reads at most. Of a key that s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
 from itertools import islice
 from operator import itemgetter
 from typing import Protocol
@@ -26,6 +25,9 @@ class PlainReader(Reader, Protocol):
     def count(self, table: str) -> int:
         """How many pairs a table has. O(1)."""
 
+    def first(self, tables: Sequence[str], key: bytes) -> bytes | None:
+        """The value under `key` in the first of the tables that has it, or None."""
+
 
 class PlainWriter(PlainReader, Writer, Protocol):
     """The same in the write transaction."""
@@ -43,10 +45,8 @@ class TieredReader:
     def __init__(self, plain: PlainReader, tiers: Sequence[str]) -> None:
         self._plain = plain
         self._tiers = tiers
-        self._changes = 0
         self._known: list[str] | None = None
 
-    @property
     def _filled(self) -> list[str]:
         """The tiers that hold something."""
         if self._known is None:
@@ -55,41 +55,23 @@ class TieredReader:
 
     def get(self, key: bytes) -> bytes | None:
         """The value under `key`, or None."""
-        for tier in self._filled:
-            value = self._plain.get(tier, key)
-            if value is not None:
-                return value
-        return None
+        return self._plain.first(self._known or self._filled(), key)
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[Pair]:
-        """Pairs with start <= key < stop. What is changed meanwhile beyond the last pair given is seen."""
-        again = True
-        while again:
-            again, changes = False, self._changes
-            for pair in self._merged(start, stop):
-                yield pair
-                if self._changes != changes:
-                    start, again = pair[0] + b"\x00", True
-                    break
-
-    def _merged(self, start: bytes, stop: bytes | None) -> Iterator[Pair]:
-        scans = [self._plain.scan(tier, start, stop) for tier in self._filled]
-        if len(scans) < 2:
-            yield from scans[0] if scans else ()
-            return
-        last: bytes | None = None
-        for pair in merge(*scans, key=itemgetter(0)):  # of equal keys that of the newer tier comes first
-            if pair[0] != last:
-                yield pair
-            last = pair[0]
+        """Pairs with start <= key < stop."""
+        merged: Iterator[Pair] = iter(())
+        for tier in reversed(self._filled()):
+            newer = self._plain.scan(tier, start, stop)
+            merged = _over(newer, merged) if tier != self._filled()[-1] else newer
+        return merged
 
     def last(self) -> Pair | None:
         """The pair with the greatest key, or None in an empty table."""
-        return _greatest(self._plain.last(tier) for tier in self._filled)
+        return _greatest(self._plain.last(tier) for tier in self._filled())
 
     def before(self, key: bytes) -> Pair | None:
         """The pair with the greatest key below `key`, or None."""
-        return _greatest(self._plain.before(tier, key) for tier in self._filled)
+        return _greatest(self._plain.before(tier, key) for tier in self._filled())
 
 
 class TieredWriter(TieredReader):
@@ -98,6 +80,18 @@ class TieredWriter(TieredReader):
     def __init__(self, plain: PlainWriter, tiers: Sequence[str]) -> None:
         super().__init__(plain, tiers)
         self._writer = plain
+        self._changes = 0
+
+    def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[Pair]:
+        """Pairs with start <= key < stop. What is changed meanwhile beyond the last pair given is seen."""
+        again = True
+        while again:
+            again, changes = False, self._changes
+            for pair in super().scan(start, stop):
+                yield pair
+                if self._changes != changes:
+                    start, again = pair[0] + b"\x00", True
+                    break
 
     def put_many(self, pairs: Iterable[Pair]) -> None:
         """Set many keys; of a key that comes twice the later value stays."""
@@ -122,8 +116,22 @@ class TieredWriter(TieredReader):
     def delete(self, key: bytes) -> None:
         """Remove `key`; nothing happens when it is not there."""
         self._changes += 1
-        for tier in self._filled:
+        for tier in self._filled():
             self._writer.delete(tier, key)
+
+
+def _over(newer: Iterator[Pair], older: Iterator[Pair]) -> Iterator[Pair]:
+    """The pairs of both in order; of a key that both have, the newer one's."""
+    pending = next(newer, None)
+    for pair in older:
+        while pending is not None and pending[0] < pair[0]:
+            yield pending
+            pending = next(newer, None)
+        if pending is None or pending[0] != pair[0]:
+            yield pair
+    if pending is not None:
+        yield pending
+        yield from newer
 
 
 def _greatest(pairs: Iterable[Pair | None]) -> Pair | None:
