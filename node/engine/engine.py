@@ -189,7 +189,8 @@ class Engine:
 
     def size(self) -> int:
         """How many things are held in memory beside the heads: bounded, whatever the peers do."""
-        return len(self._queue) + len(self._later) + self._sync.size() + sum(peer.size() for peer in self.peers.values())
+        own = len(self._queue) + len(self._later) + len(self._bringers)
+        return own + self._sync.size() + sum(peer.size() for peer in self.peers.values())
 
     # -- links ------------------------------------------------------------------------------------
 
