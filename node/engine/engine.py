@@ -50,7 +50,7 @@ from node.engine.events import (
     TimerFired,
 )  # fmt: skip
 from node.engine.pace import Pace
-from node.engine.peer import BUDGET_NS, KNOWN_LOGS_MAX, Peer
+from node.engine.peer import BUDGET_NS, KNOWN_LOGS_MAX, Made, Peer
 from node.engine.sync import Sync
 from protocol.limits import HEADS_MAX
 from protocol.message import (
@@ -404,8 +404,9 @@ class Engine:
     def _wants_deadline(self, now: Now) -> int:
         return now.mono_ns + self.settings.want_wait_ms * MS
 
-    def _serve(self, peer: Peer, now: Now) -> None:
-        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=self.settings.window_bytes):
+    def _serve(self, peer: Peer, now: Now, made: Made | None = None) -> None:
+        window = self.settings.window_bytes
+        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=window, made=made):
             self._send(peer, frame)
 
     def _acknowledge(self, peer: Peer) -> None:
@@ -598,6 +599,7 @@ class Engine:
     def _push(self, now: Now) -> None:
         self._timers.pop("push", None)
         self._push_pace.take(now.mono_ns)
+        made: Made = {}  # mostly all are owed the same
         for peer in self.peers.values():
             if not peer.pushes:
                 continue
@@ -607,7 +609,7 @@ class Engine:
                 if start < size:
                     peer.owe(key, start, size)
             peer.pushes.clear()
-            self._serve(peer, now)
+            self._serve(peer, now, made)
 
     def _arm_tell(self, now: Now) -> None:
         at = max(now.mono_ns + self.settings.tell_wait_ms * MS, self._tell_pace.due_ns())

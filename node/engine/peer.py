@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from keys.signing import PublicKey
 from ledger.store import Ledger
@@ -15,6 +15,8 @@ from protocol.reconcile import Head, HeadIndex
 KNOWN_LOGS_MAX: Final = 4096  # logs remembered a peer; forgetting one costs at most a frame sent twice
 OWED_LOGS_MAX: Final = 65_536  # logs a peer may be owed at once
 BUDGET_NS: Final = 30 * 10**9  # budgets start anew
+Owed: TypeAlias = tuple[tuple[PublicKey, tuple[int, int]], ...]  # logs and [first, end) of each
+Made: TypeAlias = dict[Owed, tuple[bytes, list[tuple[PublicKey, int]]]]  # a frame of all that, and where it ends
 
 
 @dataclass(slots=True)
@@ -108,10 +110,39 @@ class Peer:
         elif len(self.owed) < OWED_LOGS_MAX:
             self.owed[key] = (first, end)
 
-    def next_frame(self, ledger: Ledger, mono_ns: int, *, window_bytes: int) -> Frame | None:
-        """The next frame of what is owed, or None when the window is full or nothing is owed."""
-        if self.unacked_bytes >= window_bytes:
+    def next_frame(
+        self, ledger: Ledger, mono_ns: int, *, window_bytes: int, made: Made | None = None
+    ) -> Frame | None:  # fmt: skip
+        """The next frame of what is owed, or None when the window is full or nothing is owed.
+
+        made: frames made for others meanwhile: where they are owed the same, it is read and compressed once.
+        """
+        if self.unacked_bytes >= window_bytes or not self.owed:
             return None
+        owed = tuple(self.owed.items()) if made is not None else ()
+        if made is not None and owed in made:
+            frame, ends = made[owed]
+            for key, end in ends:
+                self.learn(key, end)
+            self.owed.clear()
+            return self._framed(frame, mono_ns)
+        runs = self._owed_runs(ledger)
+        if not runs:
+            return None
+        frame = encode_frame(runs)
+        if made is not None and not self.owed:
+            made[owed] = frame, [(run.key, run.end) for run in runs]
+        return self._framed(frame, mono_ns)
+
+    def _framed(self, encoded: bytes, mono_ns: int) -> Frame:
+        frame = Frame(self.frames_sent, encoded)
+        self.frames_sent += 1
+        self.unacked.append((frame.number, len(encoded), mono_ns))
+        self.unacked_bytes += len(encoded)
+        return frame
+
+    def _owed_runs(self, ledger: Ledger) -> list[Run]:
+        """What is owed, as much as a frame takes; it is owed no longer."""
         runs: list[Run] = []
         room, entries = FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX
         while self.owed and room > 0 and entries > 0 and len(runs) < FRAME_RUNS_MAX:
@@ -131,13 +162,7 @@ class Peer:
                 del self.owed[key]
             else:
                 self.owed[key] = (run.end, end)
-        if not runs:
-            return None
-        frame = Frame(self.frames_sent, encode_frame(runs))
-        self.frames_sent += 1
-        self.unacked.append((frame.number, len(frame.frame), mono_ns))
-        self.unacked_bytes += len(frame.frame)
-        return frame
+        return runs
 
     def acknowledge(self, count: int) -> None:
         """Its frames below `count` are dealt with."""
