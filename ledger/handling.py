@@ -44,8 +44,7 @@ def record_marks(
     are not here, or cannot be read.
     """
     marks = dict.fromkeys(records, "")
-    found = {bytes(entry.id): document_mark(document) for _, entry, document in search.documents(ledger, marks)}
-    found = {**first, **found}
+    found = {**first, **{record: document_mark(document) for record, document in search.changed(marks)}}
     return {record: found[record] if record in found else _first_mark(ledger, record) for record in marks}
 
 

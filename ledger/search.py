@@ -110,6 +110,15 @@ class Search:
                 if row is not None and entry is not None:
                     yield row[0], entry, Document.from_bytes(row[1]) if row[1] else created(ledger, entry)
 
+    def changed(self, records: Iterable[bytes]) -> Iterator[tuple[bytes, Document]]:
+        """Those of the records that are not disputed and that steps have changed, and their state."""
+        sql = "SELECT state FROM docs WHERE record = ? AND counts AND state IS NOT NULL"
+        with self.connection() as db:
+            for record in records:
+                row = db.execute(sql, (record,)).fetchone()
+                if row is not None:
+                    yield record, Document.from_bytes(row[0])
+
     def listed(
         self,
         type_name: str = "",
