@@ -1,6 +1,7 @@
 """Marked records: those whose `handling` says that whoever reads them is written down (SPEC.md 4.11)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from keys.errors import FormatError
@@ -34,13 +35,16 @@ def document_mark(document: Document) -> str:
     return mark(*(said.value for said in document.slots.get(f"{FIELD}handling", {}).values()))
 
 
-def record_marks(ledger: Ledger, search: Search, records: Iterable[bytes]) -> dict[bytes, str]:
+def record_marks(
+    ledger: Ledger, search: Search, records: Iterable[bytes], first: Mapping[bytes, str] = MappingProxyType({})
+) -> dict[bytes, str]:
     """The marks of records by their ids; what one said at first where it does not count, or is not indexed yet.
 
-    Cost: a look-up in the index each. Empty for those that are not here, or cannot be read.
+    first: of those that were read just now, what they said. Cost: a look-up in the index each. Empty for those that
+    are not here, or cannot be read.
     """
     marks = dict.fromkeys(records, "")
-    found = {bytes(entry.id): document_mark(document) for _, entry, document in search.documents(ledger, marks)}
+    found = {**first, **{record: document_mark(document) for record, document in search.changed(marks)}}
     return {record: found[record] if record in found else _first_mark(ledger, record) for record in marks}
 
 

@@ -82,6 +82,7 @@ class Outcome:
     diverged: list[Diverged] = field(default_factory=list)
     forks: list[tuple[PublicKey, int]] = field(default_factory=list)
     branches: int = 0  # runs that begin a branch beside what is held
+    repeated: list[PublicKey] = field(default_factory=list)  # logs of runs that were held wholly
     refused: RemoteError | None = None
 
 
@@ -192,6 +193,7 @@ class Admission:
         if run.end > limit:
             plan.outcome.set_aside.append(SetAside(run.key, limit, beyond))
         if limit <= log.size:
+            plan.outcome.repeated.append(run.key)
             return
         self._verify_run(run, facts, shared)
         while log.size < limit < run.end and not self._measure.is_own(run.key, facts[limit - 1 - run.seq]):

@@ -188,8 +188,10 @@ class Ledger:
         """Whether an entry counts: "ok", "disputed" (from a fork on), "void" (after a cutoff, or on a branch that
         was not endorsed) or "uncertified" (no chain of certificates reaches its author any longer).
         """
-        log = self.log(entry.key)
         standing = self.authority.of(entry.key)
+        if standing is not None and entry.key not in self._cuts and entry.seq < self.heads.get(entry.key).size:
+            return "ok"  # there is one branch, and all of it counts
+        log = self.log(entry.key)
         if standing is None or log is None:
             return "uncertified"
         if entry.seq < log.size and self.ids_at(entry.key, [entry.seq]) == [(entry.seq, entry.id)]:

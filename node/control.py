@@ -8,7 +8,7 @@ entry was not admitted. The socket has mode 0600 and only processes of the same 
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -23,8 +23,8 @@ SOCKET_PATH_BYTES_MAX: Final = 107  # the kernel's limit on a Unix socket's path
 _CLIENTS_MAX: Final = 64
 
 Request: TypeAlias = Mapping[str, Value]
-SendItem: TypeAlias = Callable[[Value], Awaitable[None]]
-Answer: TypeAlias = Callable[[Request, SendItem], Awaitable[Value]]  # the result; raises HamkorError
+SendItems: TypeAlias = Callable[[Sequence[Value]], Awaitable[None]]
+Answer: TypeAlias = Callable[[Request, SendItems], Awaitable[Value]]  # the result; raises HamkorError
 
 
 async def serve_control(
@@ -79,11 +79,11 @@ async def _serve_client(stream: trio.SocketStream, answer: Answer, user: str) ->
         if request is None:
             return
 
-        async def send_item(item: Value) -> None:
-            await _write(stream, {"item": item})
+        async def send_items(items: Sequence[Value]) -> None:
+            await _write(stream, *({"item": item} for item in items))
 
         try:
-            await _write(stream, {"ok": await answer({**request, "user": user}, send_item)})
+            await _write(stream, {"ok": await answer({**request, "user": user}, send_items)})
         except HamkorError as error:
             await _write(stream, {"error": error_value(error)})
 
@@ -120,6 +120,6 @@ async def _exactly(stream: trio.SocketStream, size: int) -> bytes | None:
     return bytes(buffer)
 
 
-async def _write(stream: trio.SocketStream, value: Value) -> None:
-    raw = encode(value)
-    await stream.send_all(len(raw).to_bytes(4, "big") + raw)
+async def _write(stream: trio.SocketStream, *values: Value) -> None:
+    raws = [encode(value) for value in values]
+    await stream.send_all(b"".join(len(raw).to_bytes(4, "big") + raw for raw in raws))

@@ -47,7 +47,7 @@ from node.client import batch_size, is_alive
 from node.clock import now, wall_ms
 from node.consulted import KIND as CONSULTATION
 from node.consulted import Journal
-from node.control import Request, SendItem, serve_control
+from node.control import Request, SendItems, serve_control
 from node.desk import LIMIT_MAX, Desk, alone
 from node.engine.engine import Engine, EngineSettings
 from node.engine.events import (
@@ -87,6 +87,9 @@ _DIAL_EVERY_S: Final = 0.5  # a look at who is not linked
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 _INDEX_WAIT_S: Final = 120.0
+_INDEX_GAP_S: Final = 0.5  # between the indexer's steps while entries come in
+_OWN_GAP_S: Final = 0.5  # between looks at what is new for this node's unit
+_NEVER_NS: Final = 1 << 63
 _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
@@ -132,10 +135,12 @@ class Driver:
         self._waiting: dict[int, trio.Event] = {}
         self._request = 0
         self._commits_in, self._commits_out = trio.open_memory_channel[Commit](1)
-        self._timer_changed = trio.Event()
+        self._timer_changed = trio.Event()  # the engine's next deadline is before _wakes_ns
+        self._wakes_ns = 0
         self._arrived = trio.Event()
         self._changed = trio.Event()  # what counts may have: by entries, or by a proof of a fork
         self._projected_more = trio.Event()
+        self._hurry = trio.Event()  # somebody waits for the index
         self._indexer: trio.Process | None = None
         self._rebuild = False  # the index, before the next indexer starts
         self._noted = trio.Event()  # the journal has more
@@ -171,7 +176,9 @@ class Driver:
                     log.info("disconnect", extra={"peer": output.peer.hex()[:12], "reason": output.reason})
                     if self.transport is not None:
                         self.transport.disconnect(output.peer, output.reason)
-        self._timer_changed.set()
+        deadline = self.engine.deadline()
+        if deadline is not None and deadline < self._wakes_ns:
+            self._timer_changed.set()
 
     # -- attached files ---------------------------------------------------------------------------
 
@@ -254,11 +261,13 @@ class Driver:
         while True:
             self._timer_changed = trio.Event()
             deadline = self.engine.deadline()
+            self._wakes_ns = _NEVER_NS if deadline is None else deadline
             wait_s = float("inf") if deadline is None else max(0.0, (deadline - now().mono_ns) / 1e9)
             with trio.move_on_after(wait_s):
                 await self._timer_changed.wait()
             deadline = self.engine.deadline()
             if deadline is not None and deadline <= now().mono_ns:
+                self._wakes_ns = 0  # it is looked up anew right after
                 self.feed(TimerFired())
 
     async def commits(self) -> None:
@@ -272,8 +281,10 @@ class Driver:
                 self.feed(CommitFailed(commit.batch, error))
             else:
                 self._check_own_log(result)
+                before = self.ledger.authority
                 self.feed(Committed(commit.batch, result))
-                self._authority_checked()
+                if self.ledger.authority is not before:
+                    self._authority_checked()
                 self._note_met()
                 self._changed.set()
                 self._changed = trio.Event()
@@ -523,10 +534,13 @@ class Driver:
             log.error("indexer ended", extra={"error": said.decode("utf-8", "replace").strip().split("\n")[-1]})
 
     async def _tell_indexer(self, stream: trio.abc.SendStream) -> None:
+        """At once after a quiet time; while more comes in, a few times a second, unless somebody waits for it."""
         while True:
-            arrived = self._arrived
+            arrived, hurry = self._arrived, self._hurry
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(b".")
+            with trio.move_on_after(_INDEX_GAP_S):
+                await hurry.wait()
             await arrived.wait()
 
     async def receipts(self) -> None:
@@ -549,6 +563,7 @@ class Driver:
                     await self._write_own(partial(_step_on, record, body))
                 except HamkorError as error:
                     log.error("receipt not written", extra={"record": record.hex()[:12], "error": str(error)})
+            await trio.sleep(_OWN_GAP_S)
             if not self._read:
                 await projected.wait()
 
@@ -631,10 +646,10 @@ class Driver:
 
     # -- the control socket -----------------------------------------------------------------------
 
-    async def answer(self, request: Request, send_item: SendItem) -> Value:
+    async def answer(self, request: Request, send_items: SendItems) -> Value:
         """Answer one request of the command line."""
         try:
-            return await self._answer(request, send_item)
+            return await self._answer(request, send_items)
         except IndexDamagedError as error:
             log.error("index damaged", extra={"error": str(error)})
             self._rebuild_index()
@@ -649,7 +664,7 @@ class Driver:
         if self._indexer is not None:
             self._indexer.kill()
 
-    async def _answer(self, request: Request, send_item: SendItem) -> Value:
+    async def _answer(self, request: Request, send_items: SendItems) -> Value:
         match request.get("op"):
             case "submit":
                 return await self._submit(request)
@@ -664,7 +679,7 @@ class Driver:
             case "links":
                 return self._set_links(up=request.get("up") is True)
             case "log" if request.get("follow"):
-                return await self._follow(request, send_item)
+                return await self._follow(request, send_items)
             case "fetch":
                 return self._fetch(request)
             case "reindex":
@@ -673,7 +688,7 @@ class Driver:
                     await trio.sleep(0.01)
                 return {"entries": self.ledger.arrival()}
             case "watch":
-                return await self._watch(request, send_item)
+                return await self._watch(request, send_items)
             case "log" | "who" | "forks" | "prepare":
                 return self.desk.answer(request)
             case _:
@@ -705,8 +720,13 @@ class Driver:
     async def _projected(self, wait_s: float = 0.3) -> None:
         """Wait, a little, until the projection has what the ledger has."""
         with trio.move_on_after(wait_s):
-            while self.projection.cursor() < self.ledger.arrival():
-                await trio.sleep(0.005)
+            while True:
+                projected = self._projected_more
+                if self.projection.cursor() >= self.ledger.arrival():
+                    return
+                self._hurry.set()
+                self._hurry = trio.Event()
+                await projected.wait()
 
     async def _submit(self, request: Request) -> Value:
         run = read_run(request)
@@ -718,7 +738,7 @@ class Driver:
             raise LocalError('an import names its file in "path"')
         return import_answer(await self.ask(lambda number: BundleSubmitted(number, path)))
 
-    async def _follow(self, request: Request, send_item: SendItem) -> Value:
+    async def _follow(self, request: Request, send_items: SendItems) -> Value:
         cursor = request.get("cursor")
         at = cursor if isinstance(cursor, int) else self.ledger.arrival()
         while True:
@@ -727,13 +747,12 @@ class Driver:
             if not isinstance(page, dict) or not isinstance(page["cursor"], int):
                 return None
             entries = page["entries"]
-            for entry in entries if isinstance(entries, list) else []:
-                await send_item(entry)
+            await send_items(entries if isinstance(entries, list) else [])
             if page["cursor"] == at:
                 await arrived.wait()
             at = page["cursor"]
 
-    async def _watch(self, request: Request, send_item: SendItem) -> Value:
+    async def _watch(self, request: Request, send_items: SendItems) -> Value:
         """New records and steps that fit, as they arrive."""
         self.desk.answer({**request, "op": "find", "limit": 1, "why": None})  # a wrong query shows at once
         after = self.projection.cursor()
@@ -743,8 +762,7 @@ class Driver:
             if not isinstance(found, dict) or not isinstance(found["cursor"], int):
                 return None
             hits = found["hits"]
-            for hit in reversed(hits) if isinstance(hits, list) else ():
-                await send_item(hit)
+            await send_items(hits[::-1] if isinstance(hits, list) else [])
             if found["cursor"] == after:
                 await projected.wait()
             after = found["cursor"]

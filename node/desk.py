@@ -9,7 +9,7 @@ from keys.errors import AdmissionError, FormatError, LocalError, UsageError
 from keys.signing import PublicKey
 from ledger.authority import Authority, Standing
 from ledger.document import FIELD, Document
-from ledger.handling import document_mark, record_marks
+from ledger.handling import document_mark, mark, record_marks
 from ledger.knowledge import acts_to_name, read
 from ledger.projection import Projection
 from ledger.query import Query, parse_query
@@ -223,7 +223,8 @@ class Desk:
         """`entry_view` of each, with the mark that its record has now."""
         views = [entry_view(self._ledger, entry) for entry in entries]
         told = [view for view in views if view["kind"] in ("record", "step")]
-        marks = record_marks(self._ledger, self._projection, [bytes(record_of(view)) for view in told])
+        first = {bytes(record_of(view)): _said(view) for view in told if view["kind"] == "record"}
+        marks = record_marks(self._ledger, self._projection, [bytes(record_of(view)) for view in told], first)
         for view in told:
             view["marked"] = marks[bytes(record_of(view))]
         return views
@@ -547,6 +548,12 @@ def one_standing(authority: Authority, name: str) -> Standing:
 def alone(authority: Authority, me: PublicKey | None) -> bool:
     """Whether no other node is certified: then none holds anything that is not here."""
     return not any(authority.is_node(key) for key in authority.standings if key != me)
+
+
+def _said(view: Mapping[str, Value]) -> str:
+    """The mark that a record's own entry names."""
+    fields = view["fields"]
+    return mark(fields.get("handling")) if isinstance(fields, dict) else ""
 
 
 def _text(request: Mapping[str, Value], name: str) -> str:

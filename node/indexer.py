@@ -53,7 +53,9 @@ def _step(projection: Projection, comparison: Comparison, storage: Storage) -> b
     """One step; whether there may be more: the entries, then what checkpoints say. A damaged index is built anew."""
     try:
         ledger = load(storage)  # anew: authority may have changed
-        return projection.catch_up(ledger) > 0 or comparison.compare(ledger, wall_ms())
+        if projection.catch_up(ledger) > 0 and projection.cursor() < ledger.arrival():
+            return True
+        return comparison.compare(ledger, wall_ms())
     except IndexDamagedError:
         projection.start_again()
         return True

@@ -313,7 +313,11 @@ class Transport:
         try:
             while True:
                 if message := await link.inbox.next():
-                    await self._tell.send(Got(link.wire.peer, message))
+                    got = Got(link.wire.peer, message)
+                    try:
+                        self._tell.send_nowait(got)
+                    except trio.WouldBlock:
+                        await self._tell.send(got)
         except LostError as error:
             link.end(str(error))
 

@@ -21,6 +21,8 @@ What remains needs these workarounds. Each has its test in tests/live/test_trans
                              wait for half a window
     Stream.read (rest)       what came just before the connection closed is thrown away; when it can still be read
     Stream.write (stall)     a window shut for 5 s is an error that loses count of what was sent; when it waits
+    Turn                     a message takes ten locks, nearly always free, each a turn of the event loop, and so does a
+                             write: half of what a short message costs; when it takes none
     Wire (transport_wire)    streams a peer opens are not counted, and an exception in whoever answers one ends
                              everything; when there is a limit per connection
     forward_logs             libp2p's loggers do not propagate; when they do
@@ -31,6 +33,7 @@ What remains needs these workarounds. Each has its test in tests/live/test_trans
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -209,12 +212,17 @@ class RawStream(ReadWriteCloser):  # type: ignore[misc]  # libp2p is not type-ch
             await self._arrived.wait()
 
     async def write(self, data: bytes) -> None:
-        """Send all of it; waits while the other side does not take it."""
+        """Send all of it; waits while the other side does not take it, and otherwise not at all."""
         if self._first:
             data, self._first = self._first + data, b""
         try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            try:
+                sent = os.write(self._stream.socket.fileno(), data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                await self._stream.send_all(memoryview(data)[sent:])
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             self.ended = True
             raise ConnectionClosedError("connection lost") from error
 
@@ -258,6 +266,22 @@ class GatedNoise(Noise):  # type: ignore[misc]
         return session
 
 
+class Turn:
+    """A lock like trio's, which waits for nothing while it is free."""
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._lock.release()
+
+
 class BoundedYamux(Yamux):  # type: ignore[misc]
     """Yamux whose read loop never waits for a write, and which holds at most `unread_bytes_max`."""
 
@@ -270,6 +294,13 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
         self._unread_bytes_max = unread_bytes_max
         self._control: deque[bytes] = deque()
         self._control_waits = trio.Event()
+        self.streams_lock = Turn()
+        self._write_lock = Turn()
+
+    async def send(self, stream: Any, part: bytes) -> None:
+        """Send part of a stream: at most CHUNK_BYTES, and what its window allows."""
+        stream.send_window -= len(part)
+        await self._write_frame(pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, stream.stream_id, len(part)) + part)
 
     async def start(self) -> None:
         """Carry frames until the connection ends. Raises LostError when the peer does not agree to."""
@@ -341,6 +372,7 @@ class Stream:
 
     def __init__(self, muxer: BoundedYamux, stream: Any) -> None:
         self.inner = stream
+        self.inner.window_lock = Turn()
         self._muxer = muxer
         self._unread: bytearray = muxer.stream_buffers.get(stream.stream_id, bytearray())
         self._window_bytes = 0
@@ -378,9 +410,9 @@ class Stream:
                 await trio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 0.05)
                 continue
-            part = chunk[: self.inner.send_window]
+            part = chunk[: min(self.inner.send_window, CHUNK_BYTES)]
             try:
-                await self.inner.write(part)
+                await self._muxer.send(self.inner, part)
             except _STREAM_ERRORS as error:
                 raise LostError("closed by the peer") from error
             chunk = chunk[len(part) :]

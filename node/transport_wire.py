@@ -98,6 +98,8 @@ class Wire:
             if self._streams_left < 0:
                 _log.warning("peer %s opens too many streams", self.peer.hex()[:12])
                 self.drop()
+                while await self._muxer.next_stream() is not None:
+                    continue  # the read loop finds the end only once each that it has read is taken
                 return
             if self._choosing < _NEGOTIATIONS_MAX:
                 self._choosing += 1
@@ -182,6 +184,8 @@ class Outbox:
                 chunk = self._take()
                 await stream.write(chunk)
                 self.size_bytes -= len(chunk)
+                if self._parts:
+                    await trio.lowlevel.checkpoint()  # writing need not wait for anything
             self._idle.set()
 
     def _take(self) -> bytes:

@@ -2,18 +2,20 @@
 
     event            outputs
     PeerUp           Send hello
-    Received         Send answers; Commit what it brought, unless a commit is under way
+    Received         Send answers; Commit what it brought, unless a commit is under way or was just now
     Submitted        Commit, or it joins the next one
-    Committed        Send acks, pushes and announcements; Reply; Notify; the next Commit
+    Committed        Send pushes and acks; Reply; Notify; the next Commit
     CommitFailed     Reply with the error; no more writes until an empty commit succeeds
-    TimerFired       whatever is due: flush, sync, keepalive, wants that went unanswered
+    TimerFired       whatever is due: commit, push, announcements, acks, sync, keepalive, unanswered wants
 
 An output appears only once what it promises is durable: entries are acknowledged, pushed and announced from
 `Committed` on, never before. One commit is under way at a time and takes all that has come meanwhile (group
-commit), so commits cannot finish out of order.
+commit), so commits cannot finish out of order. What peers send in quick succession is committed, pushed on and
+acknowledged together (`pace.py`): alone it goes at once, and what somebody waits for here always does.
 
-How entries travel (SPEC.md 6): a new one is pushed at once to a few *eager* neighbours and announced to the
-others; sync compares digests, then heads, with a random peer from time to time; whoever is behind asks, and
+How entries travel (SPEC.md 6): what is written here is pushed to all neighbours, what comes from one to a few
+*eager* others, and announced to the rest; over a link that turns out to bring a log's entries a second time they are
+announced, too. Sync compares digests, then heads, with a random peer from time to time; whoever is behind asks, and
 is answered in frames, at most a window of them unacknowledged. `sync.py` decides what to ask for.
 """
 
@@ -47,7 +49,8 @@ from node.engine.events import (
     Submitted,
     TimerFired,
 )  # fmt: skip
-from node.engine.peer import BUDGET_NS, Peer
+from node.engine.pace import Pace
+from node.engine.peer import BUDGET_NS, KNOWN_LOGS_MAX, Made, Peer
 from node.engine.sync import Sync
 from protocol.limits import HEADS_MAX
 from protocol.message import (
@@ -74,15 +77,22 @@ from protocol.message import (
 from protocol.reconcile import Head
 
 MS: Final = 1_000_000  # ns
+_LATER_MAX: Final = 4096  # announced heads that get time to come by another link
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What an operator may tune. Times in ms."""
 
-    eager_max: int = 4  # neighbours that get new entries at once
-    push_wait_ms: int = 5  # new entries gather this long before they are pushed
-    tell_wait_ms: int = 150  # announcements gather this long: longer than a push takes
+    eager_max: int = 4  # neighbours to which what came from another is pushed
+    own_max: int = 32  # links, up to which what is written here is pushed over all of them
+    burst: int = 8  # commits, or pushes, that go at once after a quiet time
+    commit_wait_ms: int = 100  # between them, where peers send in quick succession
+    push_wait_ms: int = 50
+    tell_wait_ms: int = 500  # announcements gather this long: longer than a push takes
+    tell_gap_ms: int = 1_000  # between announcements that come in quick succession
+    tell_max: int = 4  # links, the longest untold first, that are told at a time
+    ack_wait_ms: int = 2_000  # acks gather this long: the peer's window has room enough
     sync_interval_ms: int = 30_000
     ping_after_ms: int = 10_000  # of silence
     silent_after_ms: int = 30_000  # then the peer is dropped
@@ -91,6 +101,7 @@ class EngineSettings:
     ban_ms: int = 600_000
     window_bytes: int = 4 * 1024 * 1024  # unacknowledged frames to one peer
     commit_bytes: int = 8 * 1024 * 1024  # about what one transaction takes from the queue
+    gather_bytes: int = 64 * 1024  # that much is committed, or acknowledged, without waiting for more
     # Budgets of one peer. Who goes over one is dropped and banned; honest peers stay far below.
     refusals_max: int = 16  # over a link's life
     inbox_bytes_max: int = 16 * 1024 * 1024  # frames that wait for a commit
@@ -111,6 +122,7 @@ class _Origin:
     frame: int | None = None
     request: int | None = None
     size_bytes: int = 0
+    written: bool = False  # here, just now: nobody else has it
 
 
 class Engine:
@@ -127,9 +139,17 @@ class Engine:
         self._rng = rng
         self._sync = Sync(ledger)
         self._queue: deque[tuple[_Origin, Item | str]] = deque()  # a str is a bundle's path
+        self._gathered_bytes = 0  # that came into it since it was empty
+        self._awaited = False  # something in it is somebody's here, who waits
+        self._bringers: dict[PublicKey, PublicKey] = {}  # log -> the peer that last pushed news of it
+        self._later: deque[tuple[int, Peer, Head]] = deque()  # announced, and looked at from then on (mono_ns)
         self._under_way: tuple[_Origin, ...] | None = None
         self._batch = 0
         self._timers: dict[str, int] = {}  # name -> mono_ns
+        chosen = self.settings
+        self._commit_pace = Pace(chosen.commit_wait_ms * MS, chosen.burst)
+        self._push_pace = Pace(chosen.push_wait_ms * MS, chosen.burst)
+        self._tell_pace = Pace(chosen.tell_gap_ms * MS, 2)
         self._out: list[Output] = []
 
     # -- the interface ----------------------------------------------------------------------------
@@ -143,7 +163,7 @@ class Engine:
             case Committed():
                 self._committed(event, now)
             case Submitted():
-                self._submit(_Origin(request=event.request), event.runs)
+                self._submit(_Origin(request=event.request, written=True), event.runs)
             case BundleSubmitted():
                 self._submit(_Origin(request=event.request), event.path)
             case TimerFired():
@@ -155,7 +175,7 @@ class Engine:
             case CommitFailed():
                 self._commit_failed(event, now)
         self._flush_asks(now)
-        self._start_commit()
+        self._start_commit(now)
         return self._out
 
     def deadline(self) -> int | None:
@@ -169,7 +189,8 @@ class Engine:
 
     def size(self) -> int:
         """How many things are held in memory beside the heads: bounded, whatever the peers do."""
-        return len(self._queue) + self._sync.size() + sum(peer.size() for peer in self.peers.values())
+        own = len(self._queue) + len(self._later) + len(self._bringers)
+        return own + self._sync.size() + sum(peer.size() for peer in self.peers.values())
 
     # -- links ------------------------------------------------------------------------------------
 
@@ -258,11 +279,13 @@ class Engine:
                 peer.acknowledge(message.count)
                 self._serve(peer, now)
             case Have():
-                self._learn(peer, message.heads, now)
+                peer.spare(message.heads)
+                self._announced(peer, message.heads, now)
             case Want():
                 for key, first, end in message.logs:
                     peer.owed.pop(key, None)  # it knows better than we do where it stands
                     peer.owe(key, first, end)
+                    peer.wants(key)
                 self._serve(peer, now)
             case Ranges():
                 answer, learnt = self._sync.answer(message)
@@ -330,6 +353,7 @@ class Engine:
         elif self.failure is None:  # a failed disk takes nothing; unacknowledged frames come again
             peer.inbox_bytes += origin.size_bytes
             peer.inbox_frames += 1
+            self._gathered_bytes += origin.size_bytes
             self._queue.append((origin, item))
 
     # -- asking and serving -----------------------------------------------------------------------
@@ -346,6 +370,28 @@ class Engine:
             elif step is not None:
                 peer.asking.append(step)
 
+    def _announced(self, peer: Peer, heads: Iterable[Head], now: Now) -> None:
+        """Look at what a peer announces; later, where another brings that log: it may be on its way."""
+        soon: list[Head] = []
+        for head in heads:
+            bringer = self._bringers.get(head.key, peer.key)
+            news = not head.forked and head.size > self.ledger.heads.get(head.key).size
+            if news and bringer != peer.key and bringer in self.peers and len(self._later) < _LATER_MAX:
+                peer.learn(head.key, head.size)
+                self._later.append((now.mono_ns + 2 * self.settings.tell_wait_ms * MS, peer, head))
+                self._timers.setdefault("later", self._later[0][0])
+            else:
+                soon.append(head)
+        self._learn(peer, soon, now)
+
+    def _look_later(self, now: Now) -> None:
+        while self._later and self._later[0][0] <= now.mono_ns:
+            _, peer, head = self._later.popleft()
+            if self.peers.get(peer.key) is peer and head.size > self.ledger.heads.get(head.key).size:
+                self._learn(peer, [head], now)
+        if self._later:
+            self._timers.setdefault("later", self._later[0][0])
+
     def _flush_asks(self, now: Now) -> None:
         for peer in self.peers.values():
             if peer.asking:
@@ -358,9 +404,16 @@ class Engine:
     def _wants_deadline(self, now: Now) -> int:
         return now.mono_ns + self.settings.want_wait_ms * MS
 
-    def _serve(self, peer: Peer, now: Now) -> None:
-        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=self.settings.window_bytes):
+    def _serve(self, peer: Peer, now: Now, made: Made | None = None) -> None:
+        window = self.settings.window_bytes
+        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=window, made=made):
             self._send(peer, frame)
+
+    def _acknowledge(self, peer: Peer) -> None:
+        """Tell it what is done with, if it was not told."""
+        if peer.done_bytes:
+            peer.done_bytes = 0
+            self._send(peer, Ack(peer.done_frames))
 
     def _ask_somebody(self) -> None:
         """Start a sync with a peer chosen at random."""
@@ -374,10 +427,16 @@ class Engine:
         if self.failure is not None and origin.request is not None:
             self._out.append(Reply(origin.request, None, self.failure))
         else:
+            self._awaited = True
             self._queue.append((origin, item))
 
-    def _start_commit(self) -> None:
+    def _start_commit(self, now: Now) -> None:
+        """Commit what has come, unless it may wait for more."""
         if self._under_way is not None or not self._queue:
+            return
+        pressing = self._awaited or self._gathered_bytes >= self.settings.gather_bytes
+        if not pressing and self._commit_pace.due_ns() > now.mono_ns:
+            self._timers.setdefault("commit", self._commit_pace.due_ns())
             return
         origins: list[_Origin] = []
         items: list[Item] = []
@@ -394,6 +453,9 @@ class Engine:
             origins.append(origin)
             size += origin.size_bytes
             self._queue.popleft()
+        if not self._queue:
+            self._gathered_bytes, self._awaited = 0, False
+        self._commit_pace.take(now.mono_ns)
         self._commit(tuple(origins), tuple(items), bundle)
 
     def _commit(self, origins: tuple[_Origin, ...], items: tuple[Item, ...], bundle: str | None = None) -> None:
@@ -408,7 +470,6 @@ class Engine:
         self.failure = None
         authority = self.ledger.authority
         self.ledger.apply(event.result)
-        acks: dict[PublicKey, int] = {}
         for origin, outcome in zip(origins, event.result.outcomes, strict=True):
             if origin.request is not None:
                 self._out.append(Reply(origin.request, outcome))
@@ -416,10 +477,16 @@ class Engine:
             if peer is not None and self.peers.get(peer.key) is peer:
                 self._account(peer, origin, outcome, now)
                 if origin.frame is not None:
-                    acks[peer.key] = origin.frame + 1
+                    peer.done_frames = origin.frame + 1
+                    peer.done_bytes += origin.size_bytes
             self._spread(origin, outcome, now)
-        for key, count in acks.items():
-            self._send(self.peers[key], Ack(count))
+        if "push" in self._timers and self._push_pace.due_ns() <= now.mono_ns:
+            self._push(now)
+        for peer in self.peers.values():
+            if peer.done_bytes >= self.settings.gather_bytes:
+                self._acknowledge(peer)
+            elif peer.done_bytes:
+                self._arm("ack", now, self.settings.ack_wait_ms)
         if event.result.authority is not authority:
             self._authority_changed(now)
         self._compare()
@@ -475,6 +542,9 @@ class Engine:
                 step = self._sync.gap(peer.key, aside.key, aside.seq, self._wants_deadline(now))
                 if step is not None:
                     peer.asking.append(step)
+        for key in outcome.repeated:
+            peer.again.add(key)  # so that it brings us no more of that log
+            self._arm_tell(now)
         for diverged in outcome.diverged:
             probe = self._sync.probe(peer.key, diverged.key, diverged.seq)
             if probe is not None:
@@ -505,36 +575,60 @@ class Engine:
                 for peer in self.peers.values():
                     self._send(peer, proof)
         source = origin.peer.key if origin.peer is not None else None
+        to_all = origin.written and len(self.peers) <= self.settings.own_max
         for stretch in outcome.new:
             end = stretch.first + stretch.count
             asked = self._sync.arrived(stretch.key, end, source, self._wants_deadline(now))
+            if source is not None and not asked:
+                self._bring(stretch.key, source)
             for peer in self.peers.values():
                 if peer.key == source or peer.known.get(stretch.key, 0) >= end:
                     continue
-                if peer.eager and not asked:
+                if not asked and (peer.eager or to_all) and stretch.key not in peer.spared:
                     peer.pushes.setdefault(stretch.key, stretch.first)
-                    self._arm("push", now, self.settings.push_wait_ms)
+                    self._timers.setdefault("push", self._push_pace.due_ns())
                 else:
-                    peer.tells.add(stretch.key)
-                    self._arm("tell", now, self.settings.tell_wait_ms)
+                    peer.tells.setdefault(stretch.key, now.mono_ns)
+                    self._arm_tell(now)
+
+    def _bring(self, key: PublicKey, source: PublicKey) -> None:
+        self._bringers[key] = source
+        if len(self._bringers) > KNOWN_LOGS_MAX:
+            del self._bringers[next(iter(self._bringers))]
 
     def _push(self, now: Now) -> None:
+        self._timers.pop("push", None)
+        self._push_pace.take(now.mono_ns)
+        made: Made = {}  # mostly all are owed the same
         for peer in self.peers.values():
+            if not peer.pushes:
+                continue
             for key, first in peer.pushes.items():
                 size = self.ledger.heads.get(key).size
                 start = max(first, peer.known.get(key, 0))
                 if start < size:
                     peer.owe(key, start, size)
             peer.pushes.clear()
-            self._serve(peer, now)
+            self._serve(peer, now, made)
 
-    def _tell(self) -> None:
-        for peer in self.peers.values():
-            heads = [self.ledger.heads.get(key) for key in sorted(peer.tells)]
-            news = [head for head in heads if peer.known.get(head.key, 0) < head.size]
-            for start in range(0, len(news), HEADS_MAX):
-                self._send(peer, Have(tuple(news[start : start + HEADS_MAX])))
-            peer.tells.clear()
+    def _arm_tell(self, now: Now) -> None:
+        at = max(now.mono_ns + self.settings.tell_wait_ms * MS, self._tell_pace.due_ns())
+        self._timers.setdefault("tell", at)
+
+    def _tell(self, now: Now) -> None:
+        """Announce what had its time to come otherwise, and what came from a peer though it was here."""
+        self._tell_pace.take(now.mono_ns)
+        left = self.settings.tell_max
+        for peer in sorted(self.peers.values(), key=lambda peer: peer.told_ns):
+            if left or peer.again:
+                news = peer.due_tells(now.mono_ns - self.settings.tell_wait_ms * MS, self.ledger.heads)
+                for start in range(0, len(news), HEADS_MAX):
+                    self._send(peer, Have(tuple(news[start : start + HEADS_MAX])))
+                if news:
+                    peer.told_ns = now.mono_ns
+                    left = max(0, left - 1)
+            if peer.tells:
+                self._arm_tell(now)
 
     # -- timers -----------------------------------------------------------------------------------
 
@@ -553,7 +647,14 @@ class Engine:
                 case "push":
                     self._push(now)
                 case "tell":
-                    self._tell()
+                    self._tell(now)
+                case "later":
+                    self._look_later(now)
+                case "commit":
+                    continue  # it starts as soon as it may, after every event
+                case "ack":
+                    for peer in self.peers.values():
+                        self._acknowledge(peer)
                 case "sync":
                     self._periodic_sync(now)
                 case "keepalive":

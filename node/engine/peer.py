@@ -1,18 +1,22 @@
 """One link as the engine sees it: what the peer holds, what it is owed, what it has done wrong. All bounded."""
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from keys.signing import PublicKey
 from ledger.store import Ledger
 from protocol.frame import Run, encode_frame
 from protocol.limits import FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX, FRAME_RUNS_MAX
 from protocol.message import Frame
+from protocol.reconcile import Head, HeadIndex
 
 KNOWN_LOGS_MAX: Final = 4096  # logs remembered a peer; forgetting one costs at most a frame sent twice
 OWED_LOGS_MAX: Final = 65_536  # logs a peer may be owed at once
 BUDGET_NS: Final = 30 * 10**9  # budgets start anew
+Owed: TypeAlias = tuple[tuple[PublicKey, tuple[int, int]], ...]  # logs and [first, end) of each
+Made: TypeAlias = dict[Owed, tuple[bytes, list[tuple[PublicKey, int]]]]  # a frame of all that, and where it ends
 
 
 @dataclass(slots=True)
@@ -31,11 +35,17 @@ class Peer:
     known: "OrderedDict[PublicKey, int]" = field(default_factory=OrderedDict)  # log -> entries it holds, last we heard
     owed: "OrderedDict[PublicKey, tuple[int, int]]" = field(default_factory=OrderedDict)  # log -> [first, end) to send
     pushes: dict[PublicKey, int] = field(default_factory=dict)  # log -> first new seq, until the next flush
-    tells: set[PublicKey] = field(default_factory=set)  # logs to announce at the next flush
+    tells: dict[PublicKey, int] = field(default_factory=dict)  # log -> since when it is to be announced, mono_ns
+    told_ns: int = 0  # mono: when anything was last announced to it
+    again: set[PublicKey] = field(default_factory=set)  # logs of which it sent what was here
+    spared: dict[PublicKey, None] = field(default_factory=dict)  # logs that are not pushed to it: others do
+    told: dict[PublicKey, None] = field(default_factory=dict)  # logs last announced to it
     asking: list[tuple[PublicKey, int, int]] = field(default_factory=list)  # wants, until the end of this step
     unacked: deque[tuple[int, int, int]] = field(default_factory=deque)  # (number, bytes, sent mono_ns)
     unacked_bytes: int = 0
     frames_sent: int = 0
+    done_frames: int = 0  # of its frames, dealt with
+    done_bytes: int = 0  # of those, that it was not told of
     inbox_bytes: int = 0  # its frames that wait for a commit
     inbox_frames: int = 0
     pinged: bool = False  # a ping is out since it was last heard
@@ -65,6 +75,33 @@ class Peer:
         if len(self.known) > KNOWN_LOGS_MAX:
             self.known.popitem(last=False)
 
+    def spare(self, heads: Iterable[Head]) -> None:
+        """It announces these. Where it was sent as much, it gets that log from others, too, and we push it no more."""
+        for head in heads:
+            if 0 < head.size <= self.known.get(head.key, 0):
+                self.spared[head.key] = None
+                if len(self.spared) > KNOWN_LOGS_MAX:
+                    del self.spared[next(iter(self.spared))]
+
+    def wants(self, key: PublicKey) -> None:
+        """It asks for a log. Where that was announced to it, nobody pushed it: from now on we do, and others, too."""
+        if self.told.pop(key, False) is None:
+            self.spared.pop(key, None)
+            self.eager = True
+
+    def due_tells(self, before_ns: int, heads: HeadIndex) -> list[Head]:
+        """What to announce to it now, ascending: what waits since `before_ns` and did not come by another way."""
+        due = {key for key, since_ns in self.tells.items() if since_ns <= before_ns}
+        for key in due:
+            del self.tells[key]
+        found = [heads.get(key) for key in sorted(due | self.again)]
+        told = [head for head in found if self.known.get(head.key, 0) < head.size or head.key in self.again]
+        self.again.clear()
+        self.told |= dict.fromkeys(head.key for head in told)
+        while len(self.told) > KNOWN_LOGS_MAX:
+            del self.told[next(iter(self.told))]
+        return told
+
     def owe(self, key: PublicKey, first: int, end: int) -> None:
         """Send it entries first to below end, as soon as the window allows; merged with what is owed already."""
         if key in self.owed:
@@ -73,10 +110,39 @@ class Peer:
         elif len(self.owed) < OWED_LOGS_MAX:
             self.owed[key] = (first, end)
 
-    def next_frame(self, ledger: Ledger, mono_ns: int, *, window_bytes: int) -> Frame | None:
-        """The next frame of what is owed, or None when the window is full or nothing is owed."""
-        if self.unacked_bytes >= window_bytes:
+    def next_frame(
+        self, ledger: Ledger, mono_ns: int, *, window_bytes: int, made: Made | None = None
+    ) -> Frame | None:  # fmt: skip
+        """The next frame of what is owed, or None when the window is full or nothing is owed.
+
+        made: frames made for others meanwhile: where they are owed the same, it is read and compressed once.
+        """
+        if self.unacked_bytes >= window_bytes or not self.owed:
             return None
+        owed = tuple(self.owed.items()) if made is not None else ()
+        if made is not None and owed in made:
+            frame, ends = made[owed]
+            for key, end in ends:
+                self.learn(key, end)
+            self.owed.clear()
+            return self._framed(frame, mono_ns)
+        runs = self._owed_runs(ledger)
+        if not runs:
+            return None
+        frame = encode_frame(runs)
+        if made is not None and not self.owed:
+            made[owed] = frame, [(run.key, run.end) for run in runs]
+        return self._framed(frame, mono_ns)
+
+    def _framed(self, encoded: bytes, mono_ns: int) -> Frame:
+        frame = Frame(self.frames_sent, encoded)
+        self.frames_sent += 1
+        self.unacked.append((frame.number, len(encoded), mono_ns))
+        self.unacked_bytes += len(encoded)
+        return frame
+
+    def _owed_runs(self, ledger: Ledger) -> list[Run]:
+        """What is owed, as much as a frame takes; it is owed no longer."""
         runs: list[Run] = []
         room, entries = FRAME_BYTES_TARGET, FRAME_ENTRIES_MAX
         while self.owed and room > 0 and entries > 0 and len(runs) < FRAME_RUNS_MAX:
@@ -96,13 +162,7 @@ class Peer:
                 del self.owed[key]
             else:
                 self.owed[key] = (run.end, end)
-        if not runs:
-            return None
-        frame = Frame(self.frames_sent, encode_frame(runs))
-        self.frames_sent += 1
-        self.unacked.append((frame.number, len(frame.frame), mono_ns))
-        self.unacked_bytes += len(frame.frame)
-        return frame
+        return runs
 
     def acknowledge(self, count: int) -> None:
         """Its frames below `count` are dealt with."""
@@ -116,4 +176,5 @@ class Peer:
 
     def size(self) -> int:
         """How many things are held for this peer: for the bound on memory."""
-        return len(self.known) + len(self.owed) + len(self.pushes) + len(self.tells) + len(self.unacked)
+        told = len(self.tells) + len(self.again) + len(self.spared) + len(self.told)
+        return len(self.known) + len(self.owed) + len(self.pushes) + told + len(self.unacked)

@@ -76,6 +76,8 @@ class Sync:
             return None  # it sends its proof
         if head.size > mine.size:
             return self._want(peer, mine, head.size, deadline_ns)
+        if (head.size, head.id) == (mine.size, mine.id):
+            return None
         if head.id is not None and self._id_at(head.key, head.size - 1) != head.id:
             return self.probe(peer, head.key, head.size)
         return None

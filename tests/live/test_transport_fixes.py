@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p import create_identity_from_seed, new_host
 from libp2p.crypto.x25519 import create_new_key_pair
 from libp2p.host.exceptions import StreamFailure
@@ -34,6 +35,7 @@ from node.transport_fixes import (
     NotAllowedError,
     RawStream,
     Stream,
+    Turn,
     check_version,
     forward_logs,
     key_of,
@@ -250,31 +252,57 @@ async def test_what_came_before_the_end_is_read() -> None:
 
 
 class ShutStream:
-    """A Yamux stream whose window is shut, and that must not be written to while it is."""
+    """A Yamux stream whose window is shut."""
 
     stream_id = 1
     closed = send_closed = False
     send_window = 0
-    written = b""
-
-    async def write(self, data: bytes) -> None:
-        assert 0 < len(data) <= self.send_window
-        self.send_window -= len(data)
-        self.written += data
 
 
 async def test_a_write_waits_for_the_window_however_long() -> None:
-    async with yamux(unread_bytes_max=MIB) as (muxer, _secured):
+    async with yamux(unread_bytes_max=MIB) as (muxer, secured):
+        secured.full.set()
         shut = ShutStream()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Stream(muxer, shut).write, b"0123456789")
             for window in (3, 3, 4):
                 await trio.sleep(0.02)
                 shut.send_window += window
-        assert shut.written == b"0123456789"
+        assert shut.send_window == 0
+        bodies = [written[12:] for written in secured.written]
+        assert b"".join(bodies) == b"0123456789"
+        assert secured.written == [frame(TYPE_DATA, 0, 1, len(body), body) for body in bodies]
         shut.closed = True
         with pytest.raises(LostError):
             await Stream(muxer, shut).write(b"x")
+
+
+async def test_a_turn_is_taken_by_one_at_a_time() -> None:
+    turn, inside = Turn(), [0, 0]  # now, and at most
+
+    async def take() -> None:
+        for _ in range(20):
+            async with turn:
+                inside[:] = inside[0] + 1, max(inside[1], inside[0] + 1)
+                await trio.lowlevel.checkpoint()
+                inside[0] -= 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(take)
+    assert inside == [0, 1]
+
+
+async def test_a_write_into_a_full_socket_goes_on_where_it_stopped() -> None:
+    near, far = await tcp_pair()
+    sent = bytes(range(256)) * (8 * 4096)  # more than the kernel takes at once
+    taken = bytearray()
+    async with near, far, trio.open_nursery() as nursery:
+        nursery.start_soon(RawStream(near).write, sent)
+        await trio.testing.wait_all_tasks_blocked()
+        while len(taken) < len(sent):
+            taken += await far.receive_some()
+    assert taken == sent
 
 
 def test_what_libp2p_logs_comes_out_at_one_place(caplog: pytest.LogCaptureFixture) -> None:
