@@ -90,7 +90,7 @@ class EngineSettings:
     retry_after_ms: int = 5_000  # after a failed commit
     ban_ms: int = 600_000
     window_bytes: int = 4 * 1024 * 1024  # unacknowledged frames to one peer
-    commit_bytes: int = 8 * 1024 * 1024  # about what one transaction takes from the queue
+    commit_bytes: int = 2 * 1024 * 1024  # about what one transaction takes; meanwhile half a window is on its way
     # Budgets of one peer. Who goes over one is dropped and banned; honest peers stay far below.
     refusals_max: int = 16  # over a link's life
     inbox_bytes_max: int = 16 * 1024 * 1024  # frames that wait for a commit
@@ -359,8 +359,12 @@ class Engine:
         return now.mono_ns + self.settings.want_wait_ms * MS
 
     def _serve(self, peer: Peer, now: Now) -> None:
-        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=self.settings.window_bytes):
+        """Send the next frame. A timer that is due at once makes the one after it: then the first is on its way."""
+        frame = peer.next_frame(self.ledger, now.mono_ns, window_bytes=self.settings.window_bytes)
+        if frame is not None:
             self._send(peer, frame)
+            if peer.owed:
+                self._arm("serve", now, 0)
 
     def _ask_somebody(self) -> None:
         """Start a sync with a peer chosen at random."""
@@ -554,6 +558,9 @@ class Engine:
                     self._push(now)
                 case "tell":
                     self._tell()
+                case "serve":
+                    for peer in self.peers.values():
+                        self._serve(peer, now)
                 case "sync":
                     self._periodic_sync(now)
                 case "keepalive":
