@@ -159,30 +159,28 @@ def read_row(raw: bytes, key: PublicKey, seq: int, prev: EntryId | None) -> Fact
 class Chain:
     """The rows of one run, read and checked: what they say, in columns."""
 
+    place: Place  # of the first
     rows: Sequence[bytes]
     ids: Sequence[EntryId]
     kinds: Sequence[str]
     times: Sequence[int]
-    headers: Sequence[bytes]
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def fact(self, at: int) -> Facts:
+        """All that a row says. Cost: that of `read_row`."""
+        prev = self.ids[at - 1] if at else self.place.prev
+        return read_row(self.rows[at], self.place.key, self.place.seq + at, prev)
+
     def part(self, first: int, end: int) -> "Chain":
         """Rows `first` to below `end`."""
-        if first <= 0 and end >= len(self.ids):
-            return self
+        if first == 0:
+            place = self.place
+        else:
+            place = Place(self.place.key, self.place.seq + first, self.ids[first - 1])
         cut = slice(first, end)
-        return Chain(self.rows[cut], self.ids[cut], self.kinds[cut], self.times[cut], self.headers[cut])
-
-    def signed(self, at: int) -> tuple[bytes, bytes]:
-        """Header and signature of a row, which ends in it."""
-        return self.headers[at], self.rows[at][-SIGNATURE_BYTES:]
-
-    def refs_and_body(self, at: int) -> tuple[tuple[EntryId, ...], bytes | None]:
-        """What an entry builds on, and its body, if that is here. Cost: one decoding."""
-        _, _, refs, _, body, _ = unpack_row(self.rows[at])
-        return tuple(cast("list[EntryId]", refs)), body if type(body) is bytes else None
+        return Chain(place, self.rows[cut], self.ids[cut], self.kinds[cut], self.times[cut])
 
 
 def read_rows(
@@ -202,8 +200,10 @@ def read_rows(
         _read_into(facts, rows, key, seq, prev, time_ms)
     except FormatError as error:
         raise FormatError(f"{_name(key, seq + len(facts))}: {error}") from None
-    ids, _, kinds, _, _, _, times, _, _, headers = zip(*facts, strict=True) if facts else ((),) * 10
-    return Chain(rows, ids, kinds, times, headers)
+    return Chain(
+        Place(key, seq, prev), rows, [fact.id for fact in facts], [fact.kind for fact in facts],
+        [fact.time_ms for fact in facts],
+    )  # fmt: skip
 
 
 def _read_plain(
@@ -234,8 +234,7 @@ def _read_plain(
             return None
     except (FormatError, TypeError):  # the first that is wrong is found one by one
         return None
-    ids: list[EntryId] = []
-    headers: list[bytes] = []
+    first, ids = Place(key, seq, prev), list[EntryId]()
     digests = [sha256(body).digest() for body in bodies]
     places = range(seq, seq + len(rows))
     for at, kind, when, ref, space, size, digest, signature in zip(
@@ -243,9 +242,8 @@ def _read_plain(
     ):
         header = pack((VERSION, key, at, prev, ref, kind, space, size, digest, when))
         prev = EntryId(sha256(b"\x00" + header + signature).digest())
-        headers.append(header)
         ids.append(prev)
-    return Chain(rows, ids, kinds, times, headers)
+    return Chain(first, rows, ids, kinds, times)
 
 
 def _read_into(
