@@ -25,7 +25,8 @@ from typing import Final
 
 from keys.errors import AdmissionError, FormatError, HamkorError, NetworkMismatchError, StorageError
 from keys.signing import PublicKey
-from ledger.ingest import Item, Outcome
+from ledger.ingest import Outcome
+from ledger.reading import Item
 from ledger.store import CommitResult, Ledger
 from node.engine.events import (
     BundleSubmitted,
