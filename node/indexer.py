@@ -23,7 +23,7 @@ from ledger.store import load
 from node.clock import wall_ms
 from node.home import open_home
 
-_NICE: Final = 5
+_NICE: Final = 10  # a tenth of a core that others want
 _GC_OBJECTS: Final = 200_000  # new ones before garbage is looked for: a batch makes many, and none in circles
 
 

@@ -7,8 +7,7 @@ it differently. `decode` re-encodes what it read and compares, so `encode(decode
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Final, TypeAlias, cast
 
 import msgpack
@@ -127,19 +126,17 @@ _TOGETHER_MAX: Final = 1024  # rows decoded in one call
 _ARRAY_16: Final = b"\xdc"
 
 
-def unpack_rows(rows: Sequence[bytes]) -> Iterable[list[object]]:
-    """The arrays in `rows`, as by `unpack_row` of each, in turn.
+def unpack_rows(rows: Sequence[bytes]) -> list[list[object]]:
+    """The arrays in `rows`, as by `unpack_row` of each. Raises FormatError where one is none.
 
     Many are decoded in one C call. Rows whose bounds are not those of the values in them may so be read as others
     than by themselves; the caller, who compares each with what it was read from, refuses all such.
     """
-    if len(rows) > _TOGETHER_MAX:
-        parts = [rows[start : start + _TOGETHER_MAX] for start in range(0, len(rows), _TOGETHER_MAX)]
-        return chain.from_iterable(map(unpack_rows, parts))
-    together: list[object] = []
-    if len(rows) > 1:
-        with suppress(FormatError):  # one of them is damaged: which one, is found below
-            together = unpack_row(_ARRAY_16 + len(rows).to_bytes(2, "big") + b"".join(rows))
-    if len(together) == len(rows) and set(map(type, together)) == {list}:
-        return cast("list[list[object]]", together)
-    return map(unpack_row, rows)
+    found: list[list[object]] = []
+    for start in range(0, len(rows), _TOGETHER_MAX):
+        part = rows[start : start + _TOGETHER_MAX]
+        together = unpack_row(_ARRAY_16 + len(part).to_bytes(2, "big") + b"".join(part))
+        if set(map(type, together)) != {list}:
+            raise FormatError("expected an array in each row")
+        found += cast("list[list[object]]", together)
+    return found

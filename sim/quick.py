@@ -16,7 +16,7 @@ from protocol.charter import Charter
 REMEMBERED: Final = 1 << 15  # results of each function: more than are new within a few virtual minutes
 EVALUATED: Final = 1 << 10
 _SHARED: Final = (
-    (measure, "verify"), (store, "verify"), (measure, "read_row"), (ingest, "read_row"), (ingest, "decode_frame"),
+    (measure, "verify"), (store, "verify"), (measure, "read_row"), (ingest, "decode_frame"),
     (engine, "decode_message"),
 )  # fmt: skip
 

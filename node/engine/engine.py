@@ -27,7 +27,8 @@ from typing import Final
 
 from keys.errors import AdmissionError, FormatError, HamkorError, NetworkMismatchError, StorageError
 from keys.signing import PublicKey
-from ledger.ingest import Item, Outcome
+from ledger.ingest import Outcome
+from ledger.reading import Item
 from ledger.store import CommitResult, Ledger
 from node.engine.events import (
     BundleSubmitted,
@@ -100,7 +101,7 @@ class EngineSettings:
     retry_after_ms: int = 5_000  # after a failed commit
     ban_ms: int = 600_000
     window_bytes: int = 4 * 1024 * 1024  # unacknowledged frames to one peer
-    commit_bytes: int = 8 * 1024 * 1024  # about what one transaction takes from the queue
+    commit_bytes: int = 2 * 1024 * 1024  # about what one transaction takes; meanwhile half a window is on its way
     gather_bytes: int = 64 * 1024  # that much is committed, or acknowledged, without waiting for more
     # Budgets of one peer. Who goes over one is dropped and banned; honest peers stay far below.
     refusals_max: int = 16  # over a link's life
@@ -405,9 +406,13 @@ class Engine:
         return now.mono_ns + self.settings.want_wait_ms * MS
 
     def _serve(self, peer: Peer, now: Now, made: Made | None = None) -> None:
+        """Send the next frame. A timer that is due at once makes the one after it: then the first is on its way."""
         window = self.settings.window_bytes
-        while frame := peer.next_frame(self.ledger, now.mono_ns, window_bytes=window, made=made):
+        frame = peer.next_frame(self.ledger, now.mono_ns, window_bytes=window, made=made)
+        if frame is not None:
             self._send(peer, frame)
+            if peer.owed:
+                self._arm("serve", now, 0)
 
     def _acknowledge(self, peer: Peer) -> None:
         """Tell it what is done with, if it was not told."""
@@ -655,6 +660,9 @@ class Engine:
                 case "ack":
                     for peer in self.peers.values():
                         self._acknowledge(peer)
+                case "serve":
+                    for peer in self.peers.values():
+                        self._serve(peer, now)
                 case "sync":
                     self._periodic_sync(now)
                 case "keepalive":

@@ -11,7 +11,7 @@ from protocol.checkpoint import draft
 from protocol.frame import encode_frame
 from tests.bench.limits import signing
 from tests.bench.local import BATCH, Bench, appender, take
-from tests.bench.pair import WAIT_S, Pair, holds, number
+from tests.bench.pair import WAIT_S, Pair, holding, number
 from tests.bench.table import Row, timed
 from tests.bench.work import AUTHORS, fill, plate, sign_reports
 from tests.cluster import Cluster, until
@@ -52,7 +52,8 @@ def _at(bench: Bench, size: int) -> dict[str, float]:
         second.start()
         until(lambda: pair.connected, 60, "a connection", poll_s=0.001)
         signs = signing()
-        seconds = timed(lambda: (cluster.ready(second), until(lambda: holds(second, entries), WAIT_S, "sync", 0.02)))
+        with holding(second, entries) as holds:
+            seconds = timed(lambda: (cluster.ready(second), until(holds, WAIT_S, "sync", 0.005)))
         found["sync"] = seconds / entries * (signs + signing()) / 2
         assert second.stop() == 0
         turn = count()

@@ -13,7 +13,7 @@ from protocol.entry import Place, open_row
 from tests.bench import peers
 from tests.bench.limits import verifying
 from tests.bench.local import Bench
-from tests.bench.pair import WAIT_S, Met, Pair, holds, many_logs, number
+from tests.bench.pair import WAIT_S, Met, Pair, holding, many_logs, number
 from tests.bench.peers import HYPERCORE, KINDS, Figures
 from tests.bench.pump import flood, stream_rate
 from tests.bench.table import Row, median
@@ -88,7 +88,8 @@ def _sync_once(bench: Bench, cluster: Cluster, at: int) -> Synced:
     started = time.perf_counter()
     before = sum(processor_s(_pid(node)) for node in (first, second))
     cluster.ready(second)
-    until(lambda: holds(second, first_entries), WAIT_S, "full sync", poll_s=0.02)
+    with holding(second, first_entries) as holds:
+        until(holds, WAIT_S, "full sync", poll_s=0.005)
     seconds = time.perf_counter() - started
     spent = sum(processor_s(_pid(node)) for node in (first, second)) - before
     wire = pair.wire_bytes()
