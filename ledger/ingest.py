@@ -186,7 +186,10 @@ class Admission:
         most, beyond = ceiling(log, self.authority)
         limit = min(run.end, most)
         if run.seq > log.size:
-            plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= most else "gap"))
+            if self._parts_beyond(log, run, plan):
+                self._check_divergence(run, self._read_rows(run, log, read), log, plan)
+            else:
+                plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= most else "gap"))
             return
         chain = self._read_rows(run, log, read)
         shared = min(limit, log.held)  # below it, both sides hold entries
@@ -208,13 +211,20 @@ class Admission:
 
     def _keeps_beyond(self, log: LogState, run: Run) -> bool:
         """Whether entries beyond what counts are kept: a branch that may be the endorsed one, and a root key's."""
-        void = self.authority.speaks(log.key) and not self.authority.may_write(log.key)
         branch = self._may_be_branch(log, run)
-        if not void and not branch:
+        if not self._keeps_void(log) and not branch:
             return False
         if run.seq <= log.held and run.prev == self._measure.held_id(log, run.seq - 1):
             return True
         return branch and self._txn.get("branches", run.prev or b"\x00") is not None
+
+    def _keeps_void(self, log: LogState) -> bool:
+        return self.authority.speaks(log.key) and not self.authority.may_write(log.key)
+
+    def _parts_beyond(self, log: LogState, run: Run, plan: _Plan) -> bool:
+        """Whether a run follows another entry than the one held, beyond what counts, where that fork is not proved."""
+        settled = log.held if log.forked_at is None else min(log.held, log.forked_at)
+        return self._keeps_void(log) and run.seq <= settled and run.prev != self._id_at(log, run.seq - 1, plan)
 
     def _may_be_branch(self, log: LogState, run: Run) -> bool:
         beyond = log.forked_at is not None and run.end > log.forked_at

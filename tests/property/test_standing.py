@@ -243,6 +243,23 @@ def test_council_gives_a_new_root_key_and_what_the_old_one_signs_later_is_void()
         holds_together(ledger)
 
 
+def test_two_branches_of_what_an_old_root_key_signed_later_are_found_to_part_from_either_side() -> None:
+    """Each node is offered only what lies beyond its own: it must learn that this joins another entry."""
+    new = key_of(NAME, "mia", "new root")
+    old = chain(ROOTS["mia"], acts(CERTIFIED))
+    short = chain(ROOTS["mia"], acts(officer(OTHER), officer(OFFICER)), old, 1)
+    long = chain(ROOTS["mia"], acts(*[Revoke(ADMIN.public, 0, None, "spite")] * 5), old, 1)
+    proposal = voted("scc", Propose(Rekey("mia", new.public, 0, old.entries[0].id)))
+    yes = [chain(ROOTS[agency], acts(Approve(proposal.entries[0].id))) for agency in ("sss", "ncdc")]
+    for mine, other, at in ((short, long, 3), (long, short, 2)):
+        ledger = settle(create(MemoryStorage(), CHARTER), [mine, proposal, *yes], Random(1))
+        rest = other.part(at, len(other.entries))
+        assert [parted.seq for parted in admit(ledger, rest).diverged] == [at]
+        assert admit(ledger, other.part(1, len(other.entries))).forks == [(old.run.key, 1)]
+        assert not admit(ledger, rest).diverged  # that the log forks is known
+        holds_together(ledger)
+
+
 def test_removed_agency_keeps_what_the_change_names_and_nothing_else() -> None:
     root = chain(ROOTS["mia"], acts(CERTIFIED, officer(OTHER)))
     kept = (
