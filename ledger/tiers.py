@@ -55,7 +55,7 @@ class TieredReader:
 
     def get(self, key: bytes) -> bytes | None:
         """The value under `key`, or None."""
-        return self._plain.first(self._known or self._filled(), key)
+        return self._plain.first(self._known or self._tiers, key)  # one look costs less than to ask what is filled
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[Pair]:
         """Pairs with start <= key < stop."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keys.errors import StorageError
 from keys.signing import SigningKey
@@ -28,6 +30,7 @@ from node.engine.events import (
     Submitted,
     TimerFired,
 )  # fmt: skip
+from node.engine.pace import Pace
 from node.engine.peer import KNOWN_LOGS_MAX
 from node.engine.sync import UNCERTIFIED_MAX
 from protocol.acts import Certify, Revoke, encode_act
@@ -791,3 +794,114 @@ def test_equivocation_met_by_two_nodes_that_never_met_is_known_to_all_within_one
     wire.pump()  # no time passes: what follows from their meeting, and nothing else
     assert [ledger.heads.get(officer.public).forked for ledger in wire.ledgers] == [True, True, True]
     assert len({ledger.fork(officer.public) for ledger in wire.ledgers}) == 1
+
+
+# -- when much comes ----------------------------------------------------------------------------------
+
+
+@given(gaps=st.lists(st.integers(0, 300), min_size=1, max_size=60), burst=st.integers(1, 5))
+def test_a_pace_lets_a_burst_go_and_then_one_in_a_while(gaps: list[int], burst: int) -> None:
+    pace, now, taken = Pace(100, burst), 0, list[int]()
+    for gap in gaps:
+        now += gap
+        if pace.due_ns() <= now:
+            pace.take(now)
+            taken.append(now)
+    for first, start in enumerate(taken):
+        for count, end in enumerate(taken[first:], 1):
+            assert count <= burst + (end - start) // 100
+    quiet = now + 100 * burst
+    for _ in range(burst):
+        assert pace.due_ns() <= quiet
+        pace.take(quiet)
+
+
+def all_linked() -> Wire:
+    wire = Wire(3)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        wire.link(one, other)
+    wire.pump()
+    wire.wait(1_000)
+    wire.seen.clear()
+    return wire
+
+
+def commits(wire: Wire, number: int) -> int:
+    return sum(isinstance(output, Commit) and sender == number for sender, output in wire.seen)
+
+
+def test_what_peers_send_in_quick_succession_is_committed_together_and_alone_at_once() -> None:
+    wire = Wire()
+    wire.link()
+    wire.pump()
+    run = records(wire.ledgers[1], OFFICERS[0], 100)
+    for number in range(100):
+        part = Run(run.key, number, open_rows(run)[number].prev, (run.rows[number],))
+        wire.feed(0, Received(NODES[1].public, encode_message(Frame(number, encode_frame([part])))))
+        wire.pump()
+        if number == 0:
+            assert commits(wire, 0) == 1
+            assert wire.ledgers[0].heads.get(run.key).size == 1
+        wire.wait(2)
+    assert commits(wire, 0) <= 8 + 2 + 1
+    wire.wait(100)
+    assert wire.ledgers[0].heads.get(run.key).size == 100
+
+
+def test_what_somebody_here_waits_for_is_committed_at_once_and_takes_along_what_waits() -> None:
+    wire = all_linked()
+    run = records(wire.ledgers[1], OFFICERS[0], 30)
+    for number in range(30):
+        part = Run(run.key, number, open_rows(run)[number].prev, (run.rows[number],))
+        wire.feed(0, Received(NODES[1].public, encode_message(Frame(number, encode_frame([part])))))
+        wire.pump()
+    assert wire.ledgers[0].heads.get(run.key).size < 30
+    wire.feed(0, Submitted(1, (records(wire.ledgers[0], OFFICERS[1], 1),)))
+    wire.pump()
+    assert [o.request for _, o in wire.seen if isinstance(o, Reply)] == [1]
+    assert wire.ledgers[0].heads.get(run.key).size == 30
+
+
+def test_once_it_is_known_who_brings_what_each_entry_comes_to_a_node_once() -> None:
+    wire = all_linked()
+    for number in range(20):
+        wire.feed(number % 3, Submitted(number, (records(wire.ledgers[number % 3], OFFICERS[number % 3], 1),)))
+        wire.pump()
+        wire.wait(2_000)
+        if number == 8:
+            wire.seen.clear()
+    assert len(wire.roots()) == 1
+    assert len(wire.sent(Frame)) == 11 * 2
+    assert wire.sent(Want) == []
+
+
+def test_who_wants_what_was_announced_is_pushed_to_from_then_on() -> None:
+    wire = Wire(eager_max=0, own_max=0)
+    wire.link()
+    wire.pump()
+    for number in range(3):
+        wire.feed(0, Submitted(number, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+        wire.pump()
+        wire.wait(5_000)
+        assert len(wire.roots()) == 1
+    assert len(wire.sent(Want, 1)) == 1
+    assert len(wire.sent(Frame, 0)) == 3
+
+
+def test_what_is_announced_and_comes_by_another_link_is_not_wanted() -> None:
+    wire = all_linked()
+    for number in range(2):  # the second node knows then that the first one brings this log
+        wire.feed(0, Submitted(number, (records(wire.ledgers[0], OFFICERS[0], 1),)))
+        wire.pump()
+        wire.wait(5_000)
+    run = records(wire.ledgers[0], OFFICERS[0], 1)
+    put(wire.ledgers[2], (run,))
+    wire.seen.clear()
+    have = encode_message(Have((wire.ledgers[2].heads.get(run.key),)))
+    wire.feed(1, Received(NODES[2].public, have))
+    wire.pump()
+    wire.wait(900)
+    assert wire.sent(Want, 1) == []
+    wire.wait(200)  # it did not come
+    assert len(wire.sent(Want, 1)) == 1
+    assert wire.ledgers[1].heads.get(run.key).size == 3
