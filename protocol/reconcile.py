@@ -289,6 +289,7 @@ def _reply_to_range(index: HeadIndex, salt: bytes, lower: bytes, part: Range, le
     elif part.mode == ANSWER:
         learnt += [head for head in part.heads if index.get(head.key) != head]
         heads = [head for tag in sorted(set(part.asked)) for head in index.tagged(tag, lower, part.upper)]
+        learnt += _lacking(heads)
     if heads or asked:
         return Range(part.upper, ANSWER, heads=tuple(heads), asked=asked)
     return Range(part.upper, SKIP)
@@ -314,7 +315,14 @@ def _compare_list(
             learnt.append(Head(mine[0].key, item.size, None, item.forked))
             if item.size > mine[0].size and not item.forked and not mine[0].forked:
                 told.add(mine[0].key)
-    return [head for head in index.between(lower, part.upper) if head.key not in told], tuple(dict.fromkeys(asked))
+    heads = [head for head in index.between(lower, part.upper) if head.key not in told]
+    learnt += _lacking(head for head in heads if head.key[:TAG_BYTES] not in twice)
+    return heads, tuple(dict.fromkeys(asked))
+
+
+def _lacking(heads: Iterable[Head]) -> list[Head]:
+    """What is learnt of logs that the other side lacks: who holds the proof of a fork sends it without being asked."""
+    return [Head(head.key, 0, None) for head in heads if head.forked]
 
 
 def _describe(index: HeadIndex, salt: bytes, lower: bytes, upper: bytes, list_max: int, split: int) -> Range:

@@ -112,6 +112,30 @@ def test_every_difference_is_learnt_by_the_side_that_lacks_it(
             assert we_learnt.get(log) == your_head or they_learnt.get(log) == my_head
 
 
+PROOFS = st.lists(
+    st.tuples(st.integers(0, 4000), st.integers(0, 3), st.none() | st.integers(1, 3), st.booleans()),
+    min_size=1,
+    max_size=60,
+    unique_by=lambda item: item[0],
+)
+
+
+@settings(max_examples=60)
+@given(PROOFS, st.integers(0, 100))
+def test_who_holds_the_proof_of_a_fork_learns_who_lacks_it(
+    plan: list[tuple[int, int, int | None, bool]], common: int
+) -> None:
+    sides = tuple(HeadIndex(head(5000 + number, 1) for number in range(common)) for _ in range(2))
+    for number, size, other, first in plan:
+        sides[not first].put(head(number, size, forked=True))
+        if other is not None:
+            sides[first].put(head(number, other))
+    *learnt, _ = reconcile(*sides)
+    for number, _, other, first in plan:
+        found = learnt[not first][key(number)]
+        assert (found.size, found.forked) == (other or 0, False)
+
+
 def tells(learnt: Head, head: Head) -> bool:
     """Whether it was learnt how far a log goes: a list leaves the id out."""
     return learnt in (head, Head(head.key, head.size, None, head.forked))
