@@ -8,7 +8,8 @@ cannot be read is counted as malformed and found by nothing.
 |-----------|---------------------|-----------------------------------------------------------------------------|
 | `docs`    | record              | who wrote it, what queries narrow by, its document's state once a step has  |
 |           |                     | changed it; `counts` 0 for a void, disputed or uncertified one: only found  |
-| `steps`   | step                | who wrote it, and on which record                                           |
+| `steps`   | step                | who wrote it, and on which record; `doc`: its arrival, NULL while it is not |
+|           |                     | here                                                                        |
 | `words`   | record, step        | its words, coarse words, and tokens for places, drugs, phones and plates    |
 | `items`   | seized item         | substance, unit, amount, mass in grams and nanograms above them             |
 | `links`   | link that stands    | from, relation, to, by which agency                                         |
@@ -38,12 +39,12 @@ from ledger.comparison import SCHEMA as COMPARISON_SCHEMA
 from ledger.document import Document, Operation
 from ledger.held import Kept
 from ledger.indexing import COUNTS, Arriving, Batch, add_doc, batch_of, doc_row, link_rows, status_of
-from ledger.search import STEPS_MAX, Search, created, operation, state_of, step_operations, undisputed
+from ledger.search import STEPS_MAX, Search, doc_of, operation, state_of, step_operations, undisputed
 from ledger.store import Ledger
 from ledger.workflow import WORKFLOWS, outline
 from protocol.entry import EntryId
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of bodies: what one step of `catch_up` holds in memory
 _CHUNK: Final = 256  # entries read at once: at most 64 MiB of bodies
 _DOCUMENTS_MAX: Final = 256  # held at once while steps are applied: some are megabytes
@@ -57,7 +58,7 @@ _HERE: Final = {  # whether an entry is, and as which arrival
 }
 _SCHEMA: Final = """
 CREATE TABLE docs (
-  arrival INTEGER PRIMARY KEY, record BLOB NOT NULL UNIQUE, author INTEGER NOT NULL, seq INTEGER NOT NULL,
+  arrival INTEGER PRIMARY KEY, record BLOB NOT NULL, author INTEGER NOT NULL, seq INTEGER NOT NULL,
   type TEXT NOT NULL, at_ms INTEGER NOT NULL, region TEXT NOT NULL, counting TEXT NOT NULL, status TEXT NOT NULL,
   due_ms INTEGER, retracted INTEGER NOT NULL, conflicts INTEGER NOT NULL, proposals INTEGER NOT NULL,
   counts INTEGER NOT NULL, state BLOB
@@ -67,7 +68,7 @@ CREATE INDEX docs_type ON docs (type, arrival);
 CREATE INDEX docs_open ON docs (conflicts, proposals) WHERE conflicts > 0 OR proposals > 0;
 CREATE TABLE steps (
   arrival INTEGER PRIMARY KEY, id BLOB NOT NULL, author INTEGER NOT NULL, seq INTEGER NOT NULL, type TEXT NOT NULL,
-  record BLOB NOT NULL
+  record BLOB NOT NULL, doc INTEGER
 ) STRICT;
 CREATE INDEX steps_record ON steps (record, arrival);
 CREATE INDEX steps_author ON steps (author, seq);
@@ -251,6 +252,7 @@ class _Applying:
 
     def take_in(self, batch: Batch, first: int) -> None:
         """Apply new steps, and those that came before their record, which is new: it arrived as `first` or later."""
+        self._tie(first)
         sql = (
             "SELECT record FROM docs d WHERE arrival >= ?"
             " AND EXISTS (SELECT 1 FROM steps s WHERE s.record = d.record AND s.arrival < d.arrival)"
@@ -260,6 +262,19 @@ class _Applying:
         self._run(step for step in batch.steps if step.record not in apart)
         for record in late:
             self._run(self._steps(record))
+
+    def _tie(self, first: int) -> None:
+        """Let steps name the row of their record, where either arrived as `first` or later."""
+        sql = "SELECT record FROM steps WHERE arrival >= ?"
+        on = dict.fromkeys(record for (record,) in self._db.execute(sql, (first,)))
+        docs = [found for record in on if (found := doc_of(self._db, self._ledger, record)) is not None]
+        ties = [(found.arrival, found.entry.id, first) for found in docs]
+        self._db.executemany("UPDATE steps SET doc = ? WHERE record = ? AND arrival >= ?", ties)
+        sql = (
+            "UPDATE steps SET doc = d.arrival FROM docs d"
+            " WHERE d.arrival >= ? AND steps.record = d.record AND steps.arrival < ?"
+        )
+        self._db.execute(sql, (first, first))
 
     def make_again(self, record: bytes) -> None:
         """Make a record's rows again from the ledger, and apply its steps as if they came now."""
@@ -272,19 +287,17 @@ class _Applying:
         return [Arriving(arrival, EntryId(step), record, None) for arrival, step in self._db.execute(sql, (record,))]
 
     def _make_row_again(self, record: bytes) -> None:
-        entry = self._ledger.entry(record)
-        sql = "SELECT arrival, author, type FROM docs WHERE record = ?"
-        row = None if entry is None else self._db.execute(sql, (record,)).fetchone()
-        if entry is None or row is None:
+        found = doc_of(self._db, self._ledger, record)
+        if found is None:
             return  # it is not here
-        arrival, number, type_name = row
+        entry = found.entry
         state = COUNTS if undisputed(self._ledger, entry, self._sizes) else self._ledger.status(entry)
         with suppress(FormatError):  # it could be read when it came
             batch = Batch()
-            add_doc(batch, arrival, entry.seq, operation(self._ledger, entry), type_name, state)
-            _delete_follows(self._db, arrival, record)
-            self._db.execute("DELETE FROM docs WHERE arrival = ?", (arrival,))
-            _insert(self._db, batch, {entry.key: number})
+            add_doc(batch, found.arrival, entry.seq, operation(self._ledger, entry), found.type, state)
+            _delete_follows(self._db, found.arrival, record)
+            self._db.execute("DELETE FROM docs WHERE arrival = ?", (found.arrival,))
+            _insert(self._db, batch, {entry.key: found.author})
 
     def _run(self, steps: Iterable[Arriving]) -> None:
         for step in steps:
@@ -321,16 +334,13 @@ class _Applying:
 
     def _document(self, record: bytes) -> Document | None:
         """The record's state, or None while there is none: it is not here, or disputed, or cannot be read."""
-        found = self._documents.get(record)
-        if found is None:
-            sql = "SELECT arrival, type, state FROM docs WHERE record = ? AND counts"
-            row = self._db.execute(sql, (record,)).fetchone()
-            entry = self._ledger.entry(record) if row is not None else None
-            if row is None or entry is None:
+        known = self._documents.get(record)
+        if known is None:
+            found = doc_of(self._db, self._ledger, record)
+            if found is None or not found.counts:
                 return None
-            document = Document.from_bytes(row[2]) if row[2] else created(self._ledger, entry)
-            found = self._documents[record] = (row[0], row[1], document)
-        return found[2]
+            known = self._documents[record] = (found.arrival, found.type, found.document(self._ledger))
+        return known[2]
 
 
 def _store(db: sqlite3.Connection, ledger: Ledger, arrival: int, type_name: str, document: Document) -> None:
@@ -376,7 +386,7 @@ def _insert(db: sqlite3.Connection, batch: Batch, numbers: Mapping[PublicKey, in
     docs = ((arrival, id_, numbers[key], *rest) for arrival, id_, key, *rest in batch.docs)
     db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", docs)
     steps = ((arrival, id_, numbers[key], *rest) for arrival, id_, key, *rest in batch.step_rows)
-    db.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", steps)
+    db.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, NULL)", steps)
     db.executemany("INSERT INTO words (rowid, text, coarse) VALUES (?, ?, ?)", batch.words)
     db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", batch.items)
     db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", batch.links)

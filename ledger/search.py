@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import cos, radians
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from keys.errors import FormatError, IndexDamagedError, StorageError
 from keys.signing import PublicKey
@@ -31,8 +31,8 @@ _IDLE_MAX: Final = 4  # connections kept open: each holds up to 2 MB of the file
 _File: TypeAlias = tuple[int, int] | None
 HISTORY_MAX: Final = 20_000  # steps of one record that are shown
 _MATCHED: Final = (  # a record of which an entry matches
-    "(d.arrival IN (SELECT rowid FROM words WHERE words MATCH ?) OR d.record IN"
-    " (SELECT record FROM steps WHERE arrival IN (SELECT rowid FROM words WHERE words MATCH ?)))"
+    "(d.arrival IN (SELECT rowid FROM words WHERE words MATCH ?) OR d.arrival IN"
+    " (SELECT doc FROM steps WHERE arrival IN (SELECT rowid FROM words WHERE words MATCH ?)))"
 )
 MATCHED_MAX: Final = 1000  # steps of one record, told for one query
 
@@ -44,6 +44,21 @@ class Hit:
     arrival: int
     id: EntryId
     matched: tuple[EntryId, ...] = ()
+
+
+class Doc(NamedTuple):
+    """A record's row. state: its document's, once a step has changed it."""
+
+    entry: Entry
+    arrival: int
+    author: int  # its number
+    type: str
+    state: bytes | None
+    counts: int
+
+    def document(self, ledger: Ledger) -> Document:
+        """The record as it stands. Raises FormatError."""
+        return Document.from_bytes(self.state) if self.state else created(ledger, self.entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +120,9 @@ class Search:
         """(type, creating entry, state) of those of the records that are here, not disputed and can be read."""
         with self.connection() as db:
             for record in records:
-                row = db.execute("SELECT type, state FROM docs WHERE record = ? AND counts", (record,)).fetchone()
-                entry = ledger.entry(record) if row is not None else None
-                if row is not None and entry is not None:
-                    yield row[0], entry, Document.from_bytes(row[1]) if row[1] else created(ledger, entry)
+                found = doc_of(db, ledger, record)
+                if found is not None and found.counts:
+                    yield found.type, found.entry, found.document(ledger)
 
     def changed(self, records: Iterable[bytes]) -> Iterator[tuple[bytes, Document]]:
         """Those of the records that are not disputed and that steps have changed, and their state."""
@@ -207,20 +221,31 @@ class Search:
         A pair is sure when the originating agencies of both records have said so. A record that is not here, or not a
         seizure, or by nobody who is certified, is no part of a pair. Retracted ones are not told, but they connect.
         """
+        with self.connection() as db:
+            groups, possible, _ = self._same_events(db)
+            return groups, possible
+
+    def _same_events(
+        self, db: sqlite3.Connection
+    ) -> tuple[list[frozenset[bytes]], list[tuple[bytes, bytes]], set[bytes]]:
+        """The same, and which of the records are by their counting agency. Reads every seizure, where some are."""
         said: dict[tuple[bytes, bytes], set[str]] = {}
+        sql = "SELECT source, target, agency FROM links WHERE relation = 'same_event' AND source != target"
+        for source, target, agency in db.execute(sql):
+            said.setdefault((min(source, target), max(source, target)), set()).add(agency)
+        sql = (
+            "SELECT record, agency, retracted, counting = agency FROM docs JOIN authors ON number = author"
+            " WHERE type = 'seizure' AND counts AND record IN (SELECT source FROM links WHERE relation = 'same_event'"
+            " UNION SELECT target FROM links WHERE relation = 'same_event')"
+        )
         of: dict[bytes, str] = {}
         retracted: set[bytes] = set()
-        with self.connection() as db:
-            sql = "SELECT source, target, agency FROM links WHERE relation = 'same_event' AND source != target"
-            for source, target, agency in db.execute(sql):
-                said.setdefault((min(source, target), max(source, target)), set()).add(agency)
-            sql = "SELECT agency, retracted FROM docs JOIN authors ON number = author"
-            sql += " WHERE record = ? AND type = 'seizure' AND counts"
-            for record in {record for pair in said for record in pair}:
-                of[record], gone = db.execute(sql, (record,)).fetchone() or ("", 0)
-                if gone:
-                    retracted.add(record)
-        pairs = [pair for pair in said if of[pair[0]] and of[pair[1]]]
+        own: set[bytes] = set()
+        for record, agency, gone, counted in db.execute(sql) if said else ():
+            of[record] = agency
+            retracted |= {record} if gone else set()
+            own |= {record} if counted else set()
+        pairs = [pair for pair in said if of.get(pair[0]) and of.get(pair[1])]
         whole = _groups(pair for pair in pairs if {of[pair[0]], of[pair[1]]} <= said[pair])
         known = {record: number for number, group in enumerate(whole) for record in group}
         groups = [group - retracted for group in whole]
@@ -228,7 +253,7 @@ class Search:
             pair for pair in pairs
             if retracted.isdisjoint(pair) and known.get(pair[0], pair[0]) != known.get(pair[1], pair[1])
         ]  # fmt: skip
-        return sorted((group for group in groups if len(group) > 1), key=sorted), sorted(possible)
+        return sorted((group for group in groups if len(group) > 1), key=sorted), sorted(possible), own
 
     def totals(self, by: str, query: Query, *, now_ms: int, authors: frozenset[bytes] | None = None) -> list[Total]:
         """Seizures that fit `query`, counted by "substance", "region", "month" or "agency"; each event once.
@@ -240,8 +265,8 @@ class Search:
             "substance": "i.substance", "region": "d.region", "agency": "d.counting",
             "month": "strftime('%Y-%m', (d.at_ms / 1000) + 18000, 'unixepoch')",
         }[by]  # fmt: skip
-        groups, _ = self.same_events()
         with self.connection() as db:
+            groups, _, own = self._same_events(db)
             where, values = _conditions(query, now_ms, authors, db)
             if query.exact:
                 where.append(_MATCHED)
@@ -252,7 +277,7 @@ class Search:
             db.execute("CREATE TEMP TABLE IF NOT EXISTS left_out (record BLOB PRIMARY KEY)")
             db.execute("DELETE FROM temp.left_out")
             for group in groups:
-                db.executemany("INSERT INTO left_out VALUES (?)", [(one,) for one in group - {_counted(db, group)}])
+                db.executemany("INSERT INTO left_out VALUES (?)", [(one,) for one in group - {_counted(group, own)}])
             where += ["d.counts", "d.type = 'seizure'", "d.retracted = 0"]
             where.append("d.record NOT IN (SELECT record FROM left_out)")
             rows = f"FROM docs d LEFT JOIN items i ON i.doc = d.arrival WHERE {' AND '.join(where)}"
@@ -346,6 +371,23 @@ def operation_of(
     return Operation(entry.id, entry.key, agency, entry.time_ms, step, fields, refs, unit)
 
 
+def doc_of(db: sqlite3.Connection, ledger: Ledger, record: bytes) -> Doc | None:
+    """A record's row, or None while it is not here.
+
+    It is found by its place in its author's log: an index of ids, whose order is random, would cost a page for each
+    record that comes.
+    """
+    entry = ledger.entry(record)
+    if entry is None:
+        return None
+    sql = (
+        "SELECT arrival, author, type, state, counts FROM docs JOIN authors ON number = author"
+        " WHERE key = ? AND seq = ? AND record = ?"
+    )
+    row = db.execute(sql, (entry.key, entry.seq, record)).fetchone()
+    return None if row is None else Doc(entry, *row)
+
+
 def created(ledger: Ledger, entry: Entry) -> Document:
     """A record as its first entry says it. Raises FormatError."""
     return Document.created(operation(ledger, entry))
@@ -415,8 +457,8 @@ def _search(
     sql = (
         "SELECT words.rowid, s.id, s.record, d.arrival, d.record FROM words"  # noqa: S608
         " LEFT JOIN steps s ON s.arrival = words.rowid"
-        " LEFT JOIN docs d ON d.arrival = CASE WHEN s.id IS NULL THEN words.rowid"
-        " ELSE (SELECT arrival FROM docs WHERE record = s.record) END WHERE words MATCH ? AND words.rowid > ?"
+        " LEFT JOIN docs d ON d.arrival = CASE WHEN s.id IS NULL THEN words.rowid ELSE s.doc END"
+        " WHERE words MATCH ? AND words.rowid > ?"
         + "".join(f" AND {condition}" for condition in where)
         + " ORDER BY words.rowid DESC"
     )
@@ -491,14 +533,6 @@ def _groups(pairs: Iterable[tuple[bytes, bytes]]) -> list[frozenset[bytes]]:
     return [frozenset(group) for group in {id(group): group for group in of.values()}.values()]
 
 
-def _counted(db: sqlite3.Connection, group: Iterable[bytes]) -> bytes:
-    """The record that stands for an event in statistics."""
-    own = []
-    for record in sorted(group):
-        row = db.execute(
-            "SELECT d.counting = a.agency FROM docs d JOIN authors a ON a.number = d.author WHERE d.record = ?"
-            " AND d.retracted = 0", (record,)
-        ).fetchone()  # fmt: skip
-        if row is not None:
-            own.append((not row[0], record))
-    return min(own)[1] if own else min(group)
+def _counted(group: Iterable[bytes], own: Container[bytes]) -> bytes:
+    """The record that stands for an event in statistics. own: those by their counting agency."""
+    return min(group, key=lambda record: (record not in own, record))

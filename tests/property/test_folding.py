@@ -1,13 +1,16 @@
 """Laws of folding: what a searcher types and what a writer wrote meet, and folding again changes nothing."""
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ledger import gazetteer
+from ledger import folding, gazetteer
 from ledger.folding import coarse, fold, words_of
 from ledger.gazetteer import concepts, region_codes, region_of
 from ledger.selectors import phone_key, phones, plate_key, plates
+from ledger.wording import Said, index_words
 
 LATIN = {
     "a": "а", "b": "б", "d": "д", "f": "ф", "g": "г", "h": "ҳ", "i": "и", "j": "ж", "k": "к", "l": "л", "m": "м",
@@ -26,6 +29,23 @@ gaps = st.sampled_from(["", " ", "-"])
 @example("a'\u0301")
 def test_fold_of_a_fold_is_itself(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+@given(st.text(st.characters(max_codepoint=127)) | st.text())
+@example("K'o`x_1\x1c2")
+def test_ascii_text_is_folded_and_split_as_any_other(text: str) -> None:
+    assert fold(text) == folding._folded(text) or not text.isascii()
+    assert words_of(text) == re.findall(r"[^\W_]+", text)
+
+
+@given(st.lists(st.lists(st.text(max_size=12) | st.sampled_from(["Termiz shahri", "90 123 45 67", "01A777BC"]))))
+def test_words_of_many_entries_are_those_of_each(entries: list[list[str]]) -> None:
+    found = index_words([Said(texts, ["UZ-SU"]) for texts in entries])
+    assert found == [index_words([Said(texts, ["UZ-SU"])])[0] for texts in entries]
+    for texts, (exact, rough) in zip(entries, found, strict=True):
+        assert words_of(exact)[: len(words_of(fold(" ".join(texts))))] == words_of(fold(" ".join(texts)))
+        words = {coarse(word) for word in words_of(fold(" ".join(texts))) if word.isalpha()}
+        assert set(rough.split()) <= words
 
 
 @given(st.one_of(st.text(), st.text(alphabet=CONFUSED, max_size=12)))
