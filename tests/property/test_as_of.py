@@ -168,7 +168,7 @@ def without_short(value: Any) -> Any:
 
 def shown(ledger: Ledger, folder: Path) -> dict[str, Any]:
     """What counts in a ledger, as people are shown it."""
-    projection = Projection(folder / f"{len(list(folder.iterdir()))}.db")
+    projection = Projection(folder / f"{len(list(folder.glob('*.db')))}.db")
     while projection.catch_up(ledger):
         continue
     records = [listed.record for listed in projection.listed(retracted=True)]
