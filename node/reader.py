@@ -1,7 +1,8 @@
 """The reader: a process that reads frames for admission, on a second core, while there is much to read.
 
 It hashes and verifies what a frame holds, and answers with ids, kinds, times (`ledger/reading.py`). It knows nothing
-else, and may be killed at any moment: then admission does that itself. It ends with its input.
+else, and may be killed at any moment: then admission does that itself. It ends with its input. It is no thread, because
+threads take turns in Python, and this is half of what admission costs.
 
     python -m node.reader NETWORK_ID
 
@@ -15,12 +16,11 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from select import select
-from threading import Lock
-from typing import IO, Final, cast
+from typing import IO, Final, TypeAlias, cast
 
 from keys.errors import RemoteError
 from ledger.reading import Item, ReadFrame, Wanted, in_turn, read_run
@@ -31,7 +31,6 @@ from protocol.frame import Run, decode_frame
 _BYTES_MIN: Final = 512 * 1024  # of frames in one commit: about 5,000 entries
 _AHEAD: Final = 2  # frames that are read before their turn: what bounds the memory
 _UNNEEDED_MAX: Final = 16  # commits of less, one after another: then the process ends
-_STOP_S: Final = 2.0
 
 
 class Reader:
@@ -41,26 +40,32 @@ class Reader:
         self._command = [sys.executable, "-m", "node.reader", network_id.hex()]
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False  # it has said so
+        self._busy = False  # requests may be unanswered
         self._unneeded = 0  # commits since it was last needed
-        self._turn = Lock()  # a commit that failed may leave a thread that still waits for its answer
 
     def ahead(self, items: Iterable[Item], wanted: Wanted) -> Iterator[tuple[Item, ReadFrame | None]]:
         """See `ledger.reading.Ahead`."""
-        many = isinstance(items, tuple) and sum(len(item) for item in items if isinstance(item, bytes)) > _BYTES_MIN
-        if not many or not self._serves():
+        many = isinstance(items, Sequence) and sum(len(item) for item in items if isinstance(item, bytes)) > _BYTES_MIN
+        process = self._serving() if many else None
+        if process is None:
             self._unneeded += 1
             if self._unneeded == _UNNEEDED_MAX:
                 self.close()
             yield from in_turn(items, wanted)
             return
+        self._busy = True
         waiting: deque[tuple[Item, Future[ReadFrame | None]]] = deque()
-        with ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as asking, ThreadPoolExecutor(1) as hearing:  # a full pipe stops only one of them
             for item in items:
-                waiting.append((item, thread.submit(self._read, item, wanted)))
+                asked = asking.submit(_ask, process, item, wanted)
+                waiting.append((item, hearing.submit(_hear, process, asked)))
                 if len(waiting) > _AHEAD:
                     yield _next(waiting)
             while waiting:
                 yield _next(waiting)
+        self._busy = False
+        if process.poll() is not None:
+            self.close()
 
     @property
     def pid(self) -> int | None:
@@ -69,12 +74,19 @@ class Reader:
 
     def close(self) -> None:
         """End the process. It is started again where it is needed."""
-        with self._turn:
-            self._end()
+        process, self._process, self._ready, self._busy = self._process, None, False, False
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):  # what was not yet written cannot be
+                    _pipe(pipe).close()
 
-    def _serves(self) -> bool:
-        """Whether the process is there to be asked; it is started here, and takes a moment."""
+    def _serving(self) -> "subprocess.Popen[bytes] | None":
+        """The process, once it can be asked. It is started here, and takes a moment."""
         self._unneeded = 0
+        if self._busy:
+            self.close()  # a commit failed, and left questions that nobody hears the answers to
         if self._process is None and len(os.sched_getaffinity(0)) > 1:
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if self._process is not None and not self._ready:
@@ -82,44 +94,45 @@ class Reader:
             if select([answers], [], [], 0)[0]:
                 self._ready = answers.read(1) == b"."
                 if not self._ready:
-                    self._end()
-        return self._ready
+                    self.close()
+        return self._process if self._ready else None
 
-    def _read(self, item: Item, wanted: Wanted) -> ReadFrame | None:
-        if not isinstance(item, bytes) or not self._ready:
-            return None
-        try:
-            runs = decode_frame(item)
-        except RemoteError:
-            return None  # admission says why
-        asked = [at for at, run in enumerate(runs) if wanted(run)]
-        chains = self._ask(item, runs, asked) if asked else {}
-        return ReadFrame(runs, chains)
 
-    def _ask(self, frame: bytes, runs: tuple[Run, ...], asked: list[int]) -> dict[int, Chain]:
-        with self._turn:
-            process, answers = self._process, None
-            if process is not None:
-                with suppress(OSError):
-                    _write(_pipe(process.stdin), [frame, asked])
-                    answers = _next_message(_pipe(process.stdout))
-            if answers is None:  # it was killed
-                self._end()
-                return {}
-        found = zip(asked, answers, strict=True)
-        return {at: _chain(runs[at], cast("list[object]", answer)) for at, answer in found if answer is not None}
+_Asked: TypeAlias = "tuple[tuple[Run, ...], list[int]] | None"
 
-    def _end(self) -> None:
-        process, self._process, self._ready = self._process, None, False
-        if process is None:
-            return
-        _pipe(process.stdout).close()
-        try:
-            _pipe(process.stdin).close()
-            process.wait(_STOP_S)
-        except (OSError, subprocess.TimeoutExpired):
-            process.kill()
-            process.wait()
+
+def _ask(process: "subprocess.Popen[bytes]", item: Item, wanted: Wanted) -> _Asked:
+    """Ask for the runs of a frame that are wanted: which they are; None: it is no frame, or the process is gone."""
+    if not isinstance(item, bytes):
+        return None
+    try:
+        runs = decode_frame(item)
+    except RemoteError:
+        return None  # admission says why
+    asked = [at for at, run in enumerate(runs) if wanted(run)]
+    try:
+        _write(_pipe(process.stdin), [item, asked])
+    except (OSError, ValueError):  # it was killed, or closed
+        return None
+    return runs, asked
+
+
+def _hear(process: "subprocess.Popen[bytes]", question: "Future[_Asked]") -> ReadFrame | None:
+    """The answer to a question, after those to the questions before it."""
+    asked = question.result()
+    if asked is None:
+        return None
+    try:
+        answers = _next_message(_pipe(process.stdout))
+    except (OSError, ValueError):
+        answers = None
+    if answers is None:
+        return None
+    runs, wanted = asked
+    found = zip(wanted, answers, strict=True)
+    return ReadFrame(
+        runs, {at: _chain(runs[at], cast("list[object]", answer)) for at, answer in found if answer is not None}
+    )
 
 
 def _chain(run: Run, answer: list[object]) -> Chain:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from random import Random
 
@@ -41,10 +41,15 @@ def wanted(_run: Run) -> bool:
     return True
 
 
+def serves(reader: Reader) -> bool:
+    """Whether it has read anything ahead: it is started by the first call, and takes a moment."""
+    return len([read for _, read in reader.ahead(FRAMES, wanted) if read]) > 0
+
+
 @pytest.fixture
 def reader() -> Iterator[Reader]:
     with closing(Reader(NETWORK)) as found:
-        until(lambda: any(read for _, read in found.ahead(FRAMES, wanted)), 40, "the reader")
+        until(lambda: serves(found), 40, "the reader")
         yield found
 
 
@@ -79,8 +84,18 @@ def test_reader_that_is_killed_is_done_without(reader: Reader) -> None:
     result = ledger.commit(FRAMES)
     assert all(outcome.new for outcome in result.outcomes)
     assert reader.pid is None
-    until(lambda: any(read for _, read in reader.ahead(FRAMES, wanted)), 40, "the next reader")
+    until(lambda: serves(reader), 40, "the next reader")
     assert reader.pid not in (None, pid)
+
+
+def test_answers_that_nobody_waited_for_are_not_taken_for_others(reader: Reader) -> None:
+    left = reader.ahead(FRAMES[::-1], wanted)
+    assert isinstance(left, Generator)
+    next(left)  # and the commit failed
+    ledger = create(MemoryStorage(), CHARTER, reader.ahead)
+    for _ in range(2):
+        assert all(outcome.new or outcome.duplicates for outcome in ledger.commit(FRAMES).outcomes)
+    left.close()
 
 
 def test_reader_ends_when_little_comes(reader: Reader) -> None:
