@@ -102,3 +102,14 @@ def test_two_processes_that_follow_at_once_do_not_count_twice(tmp_path: Path, le
         continue
     assert one.counts() == {"": 0, "intel": 40}
     assert len(find(other, "common", 100)) == 40
+
+
+def test_index_that_another_process_has_replaced_is_read_from_then_on(tmp_path: Path, ledger: Ledger) -> None:
+    path = tmp_path / "search.db"
+    reader = follow(path, ledger)
+    assert len(find(reader, "common", 100)) == 40
+    Projection(path).start_again()
+    assert reader.cursor() == 0
+    assert find(reader, "common", 100) == []
+    Projection(path).catch_up(ledger, 21)
+    assert len(find(reader, "common", 100)) == 20
