@@ -1,8 +1,9 @@
 """What is held of one log, read from one view of the store, whether it counts or not."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
+from keys.errors import StorageError
 from keys.signing import PublicKey
 from ledger.layout import PLACE, LogState, decode_log, kind_key
 from ledger.storage import Reader
@@ -39,15 +40,19 @@ class Kept(NamedTuple):
 def kept_rows(reader: Reader, log: LogState, first: int, stop: int, arrival: int) -> Iterator[Kept]:
     """The entries from `first` to below `stop` of a log, of which the first arrived as number `arrival`.
 
-    Cost: about 2 us each. Memory: all of their rows. Raises FormatError where one cannot be read.
+    Cost: about 2 us each. Memory: all of their rows. Raises FormatError or StorageError where one cannot be read.
     """
     if first >= stop:
         return
     pairs = reader.scan("rows", PLACE.pack(log.number, first), PLACE.pack(log.number, stop))
     values = [value for _, value in pairs]
     forked_at = stop if log.forked_at is None else log.forked_at
-    rows = cast("Iterable[_Row]", unpack_rows([value[32:] for value in values]))
-    for at, (value, (kind, time_ms, refs, space, body, _)) in enumerate(zip(values, rows, strict=True)):
+    rows = list(unpack_rows([value[32:] for value in values]))
+    if any(len(row) != 6 or type(row[2]) is not list for row in rows):
+        raise StorageError(f"rows of log {log.key.hex()[:12]} are damaged; run hamkor audit on this home")
+    for at, (value, (kind, time_ms, refs, space, body, _)) in enumerate(
+        zip(values, cast("list[_Row]", rows), strict=True)
+    ):
         seq = first + at
         yield Kept(
             arrival + at, EntryId(value[:32]), log.key, seq, kind, time_ms, refs, space,

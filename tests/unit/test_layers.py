@@ -34,8 +34,8 @@ PURE = ("protocol", "ledger", "node/engine")
 IMPURE = ("ledger/lmdb_store.py", "ledger/projection.py", "ledger/search.py")  # where the disk is
 MAY_DRAW = {"node/engine/engine.py": {"random"}}  # it is handed a Random
 ADMISSION = {
-    "ledger.ingest", "ledger.store", "ledger.authority", "ledger.council", "ledger.projection", "ledger.attest",
-    "ledger.held", "ledger.reading",
+    "ledger.ingest", "ledger.store", "ledger.authority", "ledger.council", "ledger.projection", "ledger.indexing",
+    "ledger.attest", "ledger.held", "ledger.reading",
 }  # fmt: skip
 NEVER = {  # independence that the floors alone do not give
     **{f"ledger/{path.name}": ADMISSION for path in (ROOT / "ledger").glob("audit*.py")},
