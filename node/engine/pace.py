@@ -16,5 +16,5 @@ class Pace:
         return self._next_ns - (self.burst - 1) * self.wait_ns
 
     def take(self, mono_ns: int) -> None:
-        """It happens now."""
-        self._next_ns = max(self._next_ns, mono_ns) + self.wait_ns
+        """It happens now. What happens although it was not due makes the next one wait no longer than `wait_ns`."""
+        self._next_ns = min(max(self._next_ns, mono_ns), mono_ns + (self.burst - 1) * self.wait_ns) + self.wait_ns

@@ -905,3 +905,10 @@ def test_what_is_announced_and_comes_by_another_link_is_not_wanted() -> None:
     wire.wait(200)  # it did not come
     assert len(wire.sent(Want, 1)) == 1
     assert wire.ledgers[1].heads.get(run.key).size == 3
+
+
+def test_what_happens_before_it_is_due_makes_nobody_wait_longer() -> None:
+    pace = Pace(100, 8)
+    for _ in range(50):
+        pace.take(1000)
+    assert pace.due_ns() == 1100
