@@ -125,8 +125,14 @@ class Search:
                     yield found.type, found.entry, found.document(ledger)
 
     def changed(self, records: Iterable[bytes]) -> Iterator[tuple[bytes, Document]]:
-        """Those of the records that are not disputed and that steps have changed, and their state."""
-        sql = "SELECT state FROM docs WHERE record = ? AND counts AND state IS NOT NULL"
+        """Those of the records that are not disputed and that steps have changed, and their state.
+
+        Cost: a look at the record's first step that is here.
+        """
+        sql = (
+            "SELECT d.state FROM steps s JOIN docs d ON d.arrival = s.doc"
+            " WHERE s.record = ? AND d.counts AND d.state IS NOT NULL LIMIT 1"
+        )
         with self.connection() as db:
             for record in records:
                 row = db.execute(sql, (record,)).fetchone()

@@ -11,7 +11,7 @@ from ledger.search import Hit
 from ledger.store import Ledger, create
 from protocol.acts import Certify, encode_act
 from protocol.body import encode_record
-from protocol.entry import Place
+from protocol.entry import EntryId, Place
 from sim.disk import MemoryStorage
 from sim.founding import found, key_of, sign_run
 
@@ -113,3 +113,30 @@ def test_index_that_another_process_has_replaced_is_read_from_then_on(tmp_path: 
     assert find(reader, "common", 100) == []
     Projection(path).catch_up(ledger, 21)
     assert len(find(reader, "common", 100)) == 20
+
+
+def test_one_record_is_looked_up_without_reading_the_others(tmp_path: Path, ledger: Ledger) -> None:
+    officer = key_of(NAME, "officer")
+    records = [item.entry.id for item in ledger.log_entries(officer.public)]
+    projection = follow(tmp_path / "a", ledger)
+    few = sqlite_steps(projection, ledger, records)
+    log = ledger.log(officer.public)
+    assert log is not None
+    more = [("record", encode_record("intel", {"text": f"more{number}"})) for number in range(800)]
+    ledger.apply(ledger.commit([(sign_run(ledger.charter, officer, log.next, more, 2),)]))
+    while projection.catch_up(ledger):
+        continue
+    assert sqlite_steps(projection, ledger, records) <= 2 * few
+
+
+def sqlite_steps(projection: Projection, ledger: Ledger, records: list[EntryId]) -> int:
+    """How many tens of SQLite's steps the ways of looking up records take."""
+    steps: list[int] = []
+    with projection.connection() as db:
+        db.set_progress_handler(lambda: steps.append(1), 10)
+    list(projection.changed(records))
+    assert len(list(projection.documents(ledger, records))) == len(records)
+    with projection.connection() as db:
+        db.set_progress_handler(None, 10)
+    assert steps
+    return len(steps)
