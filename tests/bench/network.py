@@ -100,7 +100,7 @@ def _sync_once(bench: Bench, cluster: Cluster, at: int) -> Synced:
     pair.settle()
     pair.part()
     entries = pair.write(cluster.officers, _MORE // AUTHORS, 10**7 + at * _MORE)
-    more = pair.meet(_MORE)
+    more = pair.meet()
     pair.settle()
     assert second.stop() == 0
     size = bench.size
@@ -230,7 +230,7 @@ def many(bench: Bench) -> None:
                     pair.part()
                     pair.write(officers[written : written + differ], 1, 10**8 + written)
                     written += differ
-                    met.append(pair.meet(differ))
+                    met.append(pair.meet())
                     pair.settle()
                 found[logs, differ] = median(one.seconds for one in met), median(one.wire_bytes for one in met)
         finally:

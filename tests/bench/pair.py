@@ -1,4 +1,4 @@
-"""Two node processes that meet and part, seen from outside: over the control socket and in the kernel's counters."""
+"""Two node processes that meet and part, seen from outside: control socket, their stores, the kernel's counters."""
 
 import shutil
 import time
@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 from keys.signing import PublicKey, SigningKey
+from ledger.held import log_of
 from ledger.lmdb_store import open_lmdb
 from ledger.store import load
-from node.client import open_node
 from protocol.codec import Value
 from protocol.entry import EntryId, Place, make_header
 from tests.bench.wire import connections, tcp_bytes
@@ -38,6 +36,7 @@ class Pair:
         self.cluster = cluster
         self.first, self.second = cluster.nodes[0], cluster.nodes[second]
         self.ports = (self.first.port, self.second.port)  # either may dial
+        self._written: list[PublicKey] = []  # the logs that `write` made longer last
 
     def link(self) -> float:
         """Let them meet; returns when the kernel had the connection, on the clock of `time.perf_counter`."""
@@ -71,19 +70,20 @@ class Pair:
         for node in (self.first, self.second):
             until(lambda node=node: number(node, "projected") >= number(node, "entries"), WAIT_S, "the index")
 
-    def meet(self, more: int) -> Met:
-        """Link them, and wait until the second has `more` entries more; they are apart before."""
+    def meet(self) -> Met:
+        """Link them, and wait until the second holds what was written last at the first; they are apart before."""
         before = self.message_bytes()
-        with arriving(self.second, more) as arrived:
+        with following(self.first, self.second, self._written) as holds:
             start = self.link()
-            until(lambda: bool(arrived), WAIT_S, "what is new", poll_s=0.001)
-        seconds = arrived[0] - start
+            until(holds, WAIT_S, "what is new", poll_s=0.001)
+            seconds = time.perf_counter() - start
         until(lambda: self.first.status()["root"] == self.second.status()["root"], 60, "equal roots")
         return Met(seconds, self.wire_bytes(), self.message_bytes() - before)
 
     def write(self, authors: Sequence[SigningKey], each: int, first: int) -> int:
         """Let authors write reports at the first node; returns the bytes of the entries as they are signed."""
         size = 0
+        self._written = [author.public for author in authors]
         for at, author in enumerate(authors):
             bodies = [report(first + at * each + step) for step in range(each)]
             self.cluster.write(self.first, author, bodies)
@@ -98,26 +98,6 @@ def entry_bytes(body: bytes) -> int:
 
 
 @contextmanager
-def arriving(node: Node, count: int) -> Iterator[list[float]]:
-    """A list that gets the time at which `count` more records are durable at a node."""
-    arrived: list[float] = []
-
-    def follow() -> None:
-        with open_node(node.home) as daemon:
-            entries: Iterator[Any] = daemon.follow("log")
-            records = (entry for entry in entries if entry["kind"] == "record")  # nodes write checkpoints, too
-            for _ in range(count):
-                next(records)
-        arrived.append(time.perf_counter())
-
-    thread = Thread(target=follow, daemon=True)
-    thread.start()
-    time.sleep(0.2)  # until the daemon has taken the request; nothing arrives while the link is closed
-    yield arrived
-    thread.join(1)
-
-
-@contextmanager
 def holding(node: Node, entries: int) -> Iterator[Callable[[], bool]]:
     """Tells whether that many entries are durable at a node, from its store: that costs the node nothing."""
     with closing(open_lmdb(node.home.store_path, readonly=True)) as storage:
@@ -125,6 +105,22 @@ def holding(node: Node, entries: int) -> Iterator[Callable[[], bool]]:
         def holds() -> bool:
             with storage.read() as txn:
                 return int.from_bytes(txn.get("meta", b"arrival") or b"", "big") >= entries
+
+        yield holds
+
+
+@contextmanager
+def following(source: Node, target: Node, logs: Sequence[PublicKey]) -> Iterator[Callable[[], bool]]:
+    """Tells whether as much of these logs is durable at the target as now at the source, from their stores."""
+    stores = (node.home.store_path for node in (source, target))
+    here, there = (open_lmdb(path, readonly=True) for path in stores)
+    with closing(here), closing(there):
+        with here.read() as view:
+            wanted = [(key, log.size) for key in logs if (log := log_of(view, key)) is not None]
+
+        def holds() -> bool:
+            with there.read() as view:
+                return all((log := log_of(view, key)) is not None and log.size >= size for key, size in wanted)
 
         yield holds
 
