@@ -16,8 +16,8 @@ from typing import Final, cast
 from keys.signing import PublicKey, verify
 from ledger.attest import Stated, latest
 from ledger.held import held_id, log_of, said_at, seqs_of
+from ledger.ingest import Item
 from ledger.layout import ARRIVAL, PLACE, U32, U64, LogState
-from ledger.reading import Item
 from ledger.storage import Reader, Storage
 from ledger.store import Ledger
 from protocol.checkpoint import State

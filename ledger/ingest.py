@@ -22,11 +22,11 @@ Whenever the acts change, the logs they speak of are measured again. What does n
 it made way for an endorsed branch, beside it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import add
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from keys.errors import AdmissionError, FormatError, RemoteError
 from keys.signing import PublicKey
@@ -35,14 +35,13 @@ from ledger.council import ActEntry
 from ledger.held import seqs_of
 from ledger.layout import ARRIVAL, INDEXED_KINDS, PLACE, U32, U64, LogState, decode_log, kind_key
 from ledger.measure import Measure, ceiling, endorsed
-from ledger.reading import Item, ReadFrame, proving
 from ledger.storage import Reader, Writer
 from protocol.acts import Cutoff
 from protocol.charter import Charter
 from protocol.codec import decode, encode, pack, unpack_row
 from protocol.entry import VERSION, Chain, EntryId, Facts, entry_id, read_rows
 from protocol.frame import Run, decode_frame
-from protocol.limits import HEADER_BYTES_MAX, ROOT_ENTRIES_MAX
+from protocol.limits import ANCHOR, HEADER_BYTES_MAX, ROOT_ENTRIES_MAX
 from protocol.merkle import append
 from protocol.message import Fork
 from protocol.reconcile import Head
@@ -89,6 +88,7 @@ class Outcome:
 
 
 _IDS_MAX: Final = 32_768  # held at once
+Item: TypeAlias = "bytes | tuple[Run, ...] | Fork"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +135,14 @@ class Admission:
         self._numbers = U32.unpack(last[0])[0] + 1 if last else 0
         self._ids: dict[bytes, bytes] = {}  # of what was written -> its place: they are written together
 
-    def admit(self, item: Item, read: ReadFrame | None = None) -> Outcome:
-        """Check and write one item; a refused one writes nothing. Cost: about 7 us an entry, 55 us a run.
-
-        read: what was found in a frame before its turn: half of that cost.
-        """
+    def admit(self, item: Item) -> Outcome:
+        """Check and write one item; a refused one writes nothing. Cost: about 7 us an entry, 55 us a run."""
         before = self._numbers
         try:
             if isinstance(item, Fork):
                 plan = self._check_fork(item)
-            elif read is not None:
-                plan = self._check_frame(read.runs, read.chains)
             else:
-                plan = self._check_frame(decode_frame(item) if isinstance(item, bytes) else item, {})
+                plan = self._check_frame(decode_frame(item) if isinstance(item, bytes) else item)
         except RemoteError as error:
             self._numbers = before
             return Outcome(refused=error)
@@ -162,7 +157,7 @@ class Admission:
 
     # -- checks: nothing is written ---------------------------------------------------------------
 
-    def _check_frame(self, runs: Sequence[Run], chains: Mapping[int, Chain]) -> _Plan:
+    def _check_frame(self, runs: Sequence[Run]) -> _Plan:
         plan = _Plan()
         authority = self.authority
         for index, run in enumerate(runs):
@@ -170,7 +165,7 @@ class Admission:
                 plan.outcome.set_aside.append(SetAside(run.key, run.seq, "uncertified"))
                 continue
             known = len(plan.acts)
-            self._check_run(run, chains.get(index), plan)
+            self._check_run(run, plan)
             if plan.fork is not None:  # it goes in by itself; the rest of the frame comes again
                 plan.outcome.set_aside += [SetAside(rest.key, rest.seq, "gap") for rest in runs[index + 1 :]]
                 break
@@ -178,20 +173,20 @@ class Admission:
                 authority = self._evaluated(authority, [*self.acts, *plan.acts[:known]], plan.acts[known:])
         return plan
 
-    def _check_run(self, run: Run, read: Chain | None, plan: _Plan) -> None:
+    def _check_run(self, run: Run, plan: _Plan) -> None:
         log = plan.logs.get(run.key) or self.log(run.key)
         if self._keeps_beyond(log, run):
-            self._check_beyond(run, read, log, plan)
+            self._check_beyond(run, log, plan)
             return
         most, beyond = ceiling(log, self.authority)
         limit = min(run.end, most)
         if run.seq > log.size:
             if self._parts_beyond(log, run, plan):
-                self._check_divergence(run, self._read_rows(run, log, read), log, plan)
+                self._check_divergence(run, self._read_rows(run, log), log, plan)
             else:
                 plan.outcome.set_aside.append(SetAside(run.key, run.seq, beyond if run.seq >= most else "gap"))
             return
-        chain = self._read_rows(run, log, read)
+        chain = self._read_rows(run, log)
         shared = min(limit, log.held)  # below it, both sides hold entries
         joins = chain.ids[shared - run.seq - 1] if shared > run.seq else run.prev
         if joins != self._id_at(log, shared - 1, plan):
@@ -230,9 +225,9 @@ class Admission:
         beyond = log.forked_at is not None and run.end > log.forked_at
         return beyond and self._measure.lacks_branch(log, self.authority)
 
-    def _check_beyond(self, run: Run, read: Chain | None, log: LogState, plan: _Plan) -> None:
+    def _check_beyond(self, run: Run, log: LogState, plan: _Plan) -> None:
         """Keep what joins what is kept; what counts of the log is measured when it is written."""
-        chain = self._read_rows(run, replace(log, id=self._measure.held_id(log, log.held - 1)), read)
+        chain = self._read_rows(run, replace(log, id=self._measure.held_id(log, log.held - 1)))
         joins = run.prev == self._measure.held_id(log, run.seq - 1)  # the log as it is held, or a branch beside it
         first = run.seq
         while joins and first < run.end and self._measure.held_id(log, first) == chain.ids[first - run.seq]:
@@ -264,16 +259,18 @@ class Admission:
                 plan.logs[run.key] = log
             plan.again.append(run.key)
 
-    def _read_rows(self, run: Run, log: LogState, read: Chain | None) -> Chain:
+    def _read_rows(self, run: Run, log: LogState) -> Chain:
         # another branch has its own times
         time_ms = log.time_ms if run.seq == log.held and run.prev == log.id else 0
-        if read is not None and read.times[0] >= time_ms:
-            return read
         return read_rows(run.rows, run.key, run.seq, run.prev, time_ms)
 
     def _verify_run(self, run: Run, chain: Chain, first: int) -> None:
         """Check the signatures on the last row, on acts, and on every ANCHOR-th entry, from `first` on."""
-        if chain.proved or all(self._measure.is_own(run.key, chain.fact(at)) for at in proving(chain, first)):
+        fresh, last = first - run.seq, len(chain) - 1
+        proving = {last, *range(fresh + (-first - 1) % ANCHOR, last, ANCHOR)}
+        if "act" in chain.kinds:
+            proving.update(at for at in range(fresh, last) if chain.kinds[at] == "act")
+        if all(self._measure.is_own(run.key, chain.fact(at)) for at in sorted(proving)):
             return
         for at in range(len(chain)):  # name the first entry that its author did not sign
             if not self._measure.is_own(run.key, chain.fact(at)):

@@ -13,7 +13,6 @@ Memory: the heads and root leaves, about 700 bytes a log, and the acts; nothing 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import starmap
 from typing import cast
 
 from keys.errors import FormatError, HomeError, StorageError
@@ -21,10 +20,9 @@ from keys.signing import PublicKey, verify
 from ledger.authority import Authority, evaluate_held
 from ledger.council import ActEntry
 from ledger.held import Kept, kept_rows, log_of
-from ledger.ingest import Admission, Outcome, Stretch, read_acts, read_forks
+from ledger.ingest import Admission, Item, Outcome, Stretch, read_acts, read_forks
 from ledger.layout import ARRIVAL, FORMAT, PLACE, U32, U64, LogState, decode_log
 from ledger.measure import Measure
-from ledger.reading import Ahead, Item, Wanted, in_turn
 from ledger.storage import Reader, Storage
 from protocol.body import parse_address
 from protocol.charter import Charter, decode_charter_file, verify_charter
@@ -62,7 +60,7 @@ class Arrived:
     disputed: bool
 
 
-def create(storage: Storage, charter_file: bytes, ahead: Ahead = in_turn) -> "Ledger":
+def create(storage: Storage, charter_file: bytes) -> "Ledger":
     """A new ledger in an empty store. Raises HomeError when the store holds one already."""
     verify_charter(decode_charter_file(charter_file))
     with storage.write() as txn:
@@ -71,14 +69,11 @@ def create(storage: Storage, charter_file: bytes, ahead: Ahead = in_turn) -> "Le
         txn.put("meta", b"format", FORMAT)
         txn.put("meta", b"charter", charter_file)
         txn.put("meta", b"arrival", U64.pack(0))
-    return load(storage, ahead)
+    return load(storage)
 
 
-def load(storage: Storage, ahead: Ahead = in_turn) -> "Ledger":
-    """The ledger in `storage`, which reads what it commits by `ahead`. Cost: O(logs + acts).
-
-    Raises HomeError or StorageError.
-    """
+def load(storage: Storage) -> "Ledger":
+    """The ledger in `storage`. Cost: O(logs + acts). Raises HomeError or StorageError."""
     with storage.read() as txn:
         found = txn.get("meta", b"format")
         if found is None:
@@ -98,7 +93,7 @@ def load(storage: Storage, ahead: Ahead = in_turn) -> "Ledger":
             charter, acts, read_forks(txn), lambda cutoff: measure.holds(states[cutoff.key], cutoff)
         )
         heads = [measure.head(log, authority) for log in logs]
-    return Ledger(storage, charter_file, charter, acts, authority, logs, heads, ahead)
+    return Ledger(storage, charter_file, charter, acts, authority, logs, heads)
 
 
 class Ledger:
@@ -106,7 +101,7 @@ class Ledger:
 
     def __init__(
         self, storage: Storage, charter_file: bytes, charter: Charter, acts: tuple[ActEntry, ...], authority: Authority,
-        logs: Sequence[LogState], heads: Iterable[Head], ahead: Ahead,
+        logs: Sequence[LogState], heads: Iterable[Head],
     ) -> None:  # fmt: skip
         self.storage = storage
         self.charter_file = charter_file
@@ -115,7 +110,6 @@ class Ledger:
         self.authority = authority
         self.heads = HeadIndex(head for head in heads if _is_told(head, authority))
         self._acts = acts
-        self._ahead = ahead
         self._leaves = {log.key: _leaf(log) for log in logs if log.size}
         self._cuts = {log.key: log.size for log in logs if _is_cut(log)}
         self.entries = sum(log.size for log in logs)
@@ -129,7 +123,7 @@ class Ledger:
         """
         with self.storage.write() as txn:
             admission = Admission(self.charter, self.authority, self._acts, txn)
-            outcomes = tuple(starmap(admission.admit, self._ahead(items, self._wanted(admission))))
+            outcomes = tuple(admission.admit(item) for item in items)
             heads = admission.finish()
         return CommitResult(outcomes, tuple(admission.logs.values()), heads, admission.authority, tuple(admission.acts))
 
@@ -138,8 +132,8 @@ class Ledger:
         outcome = Outcome()
         with self.storage.write() as txn:
             admission = Admission(self.charter, self.authority, self._acts, txn)
-            for item, read in self._ahead(items, self._wanted(admission)):
-                found = admission.admit(item, read)
+            for item in items:
+                found = admission.admit(item)
                 if found.refused is not None:
                     raise found.refused
                 outcome.new += found.new
@@ -150,19 +144,6 @@ class Ledger:
             heads = admission.finish()
         logs = tuple(admission.logs.values())
         return CommitResult((outcome,), logs, heads, admission.authority, tuple(admission.acts))
-
-    def _wanted(self, admission: Admission) -> Wanted:
-        """Whether a run is worth reading before its turn: as far as can be told by then, it will not be set aside."""
-        ends: dict[PublicKey, int] = {}  # of what was read
-
-        def wanted(run: Run) -> bool:
-            size = max(ends.get(run.key, 0), self.heads.get(run.key).size)
-            if not admission.authority.admits(run.key) or run.seq > size:
-                return False
-            ends[run.key] = max(size, run.end)
-            return True
-
-        return wanted
 
     def apply(self, result: CommitResult) -> None:
         """Move on to what `result` made durable. O(logs that changed)."""

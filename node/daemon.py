@@ -4,8 +4,7 @@ These tasks share one trio loop, and only `Driver.feed` touches the engine:
 
     network     transport events  -> PeerUp, Received, PeerDown
     timers      Engine.deadline() -> TimerFired
-    commits     Commit outputs    -> a worker thread -> Committed or CommitFailed; where there is much, the
-                                     reader, a process of its own, reads ahead of it
+    commits     Commit outputs    -> a worker thread -> Committed or CommitFailed
     control     requests          -> Submitted, BundleSubmitted, or an answer from the desk
     project     Notify outputs    -> a byte to the indexer, a process of its own
     receipts    new records       -> the node's own entries
@@ -72,7 +71,6 @@ from node.engine.events import (
 from node.files import SERVE_QUEUE_BYTES_MAX, Exchange, FileStore
 from node.heard import absent_nodes, load_heard, save_heard
 from node.home import Home
-from node.reader import Reader
 from node.submit import commit_bundle, import_answer, naming, pending_runs, read_run, sign_batch, submit_answer
 from node.transport import DialError, Down, Got, Refused, Transport, Up, open_transport
 from node.transport_fixes import parse_target
@@ -96,7 +94,6 @@ _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
 _LINE_BYTES_MAX: Final = 4096  # of what the indexer says last
 _CHUNKS_MAX: Final = 4096  # brought and not yet on disk: more than all peers may be asked for at once
 _SHOW_MS: Final = 5000  # a peer that is linked for so long has told its heads
-_QUIET_S: Final = 10.0  # without commits, until the reader ends
 _GATHER_S: Final = 2.0  # after a quiet time, before a checkpoint: what comes together is attested together
 _STORE_WAIT_S: Final = 10.0  # at the start, for a command that has the store
 _ALARM_S: Final = 1.0  # between alarms: a node that lies without end does not make this one write without end
@@ -115,13 +112,10 @@ def _submitted(run: Run, request: int) -> Submitted:
 class Driver:
     """Feeds events to the engine and carries out what it says."""
 
-    def __init__(
-        self, home: Home, ledger: Ledger, reader: Reader, projection: Projection, signer: SigningKey, rng: Random
-    ) -> None:
+    def __init__(self, home: Home, ledger: Ledger, projection: Projection, signer: SigningKey, rng: Random) -> None:
         settings = EngineSettings(sync_interval_ms=home.settings.sync_interval_s * 1000)
         self.home = home
         self.ledger = ledger
-        self.reader = reader
         self.signer = signer
         self.engine = Engine(signer.public, ledger, rng, settings)
         self.projection = projection
@@ -278,12 +272,7 @@ class Driver:
 
     async def commits(self) -> None:
         """Run one commit at a time in a worker thread."""
-        while True:
-            with trio.move_on_after(_QUIET_S if self.reader.pid else float("inf")) as quiet:
-                commit = await self._commits_out.receive()
-            if quiet.cancelled_caught:
-                await trio.to_thread.run_sync(self.reader.close)
-                continue
+        async for commit in self._commits_out:
             try:
                 result = await trio.to_thread.run_sync(self._commit, commit)
             except HamkorError as error:
@@ -838,13 +827,11 @@ async def run(home: Home, signer: SigningKey, *, entropy: Entropy = system_entro
     """
     configure_log(home)
     with closing(await _own_store(home)) as storage:
-        reader = Reader(home.charter().network_id)
-        ledger = load(storage, reader.ahead)
+        ledger = load(storage)
         if ledger.network_id != home.charter().network_id:
             raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
-        driver = Driver(home, ledger, reader, Projection(home.search_path), signer, Random(entropy(16)))
-        with closing(reader):
-            await _serve(driver, signer)
+        driver = Driver(home, ledger, Projection(home.search_path), signer, Random(entropy(16)))
+        await _serve(driver, signer)
     log.info("stopped")
 
 

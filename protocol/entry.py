@@ -164,7 +164,6 @@ class Chain:
     ids: Sequence[EntryId]
     kinds: Sequence[str]
     times: Sequence[int]
-    proved: bool = False  # the signatures that prove the whole run were found to hold
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -27,8 +27,7 @@ from typing import Final
 
 from keys.errors import AdmissionError, FormatError, HamkorError, NetworkMismatchError, StorageError
 from keys.signing import PublicKey
-from ledger.ingest import Outcome
-from ledger.reading import Item
+from ledger.ingest import Item, Outcome
 from ledger.store import CommitResult, Ledger
 from node.engine.events import (
     BundleSubmitted,

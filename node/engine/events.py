@@ -5,8 +5,7 @@ from typing import TypeAlias
 
 from keys.errors import HamkorError
 from keys.signing import PublicKey
-from ledger.ingest import Outcome, Stretch
-from ledger.reading import Item
+from ledger.ingest import Item, Outcome, Stretch
 from ledger.store import CommitResult
 from protocol.frame import Run
 

@@ -1,6 +1,5 @@
 """Admission: the same entries in any order, cut anywhere, repeated, give the same ledger; damage changes nothing."""
 
-from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from random import Random
 
@@ -11,13 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from keys.errors import AdmissionError, FormatError, StorageError
 from ledger.ingest import Outcome
-from ledger.reading import Ahead, Item, ReadFrame, Wanted, in_turn, read_run
 from ledger.store import Ledger, create, load
 from protocol.acts import Certify, encode_act
 from protocol.body import encode_record
 from protocol.codec import encode, unpack_row
 from protocol.entry import Entry, EntryId, Place, open_row
-from protocol.frame import Run, decode_frame, encode_frame
+from protocol.frame import Run, encode_frame
 from protocol.merkle import tree_root
 from protocol.message import Fork
 from sim.disk import MemoryStorage
@@ -35,17 +33,6 @@ EMPTY = create(MemoryStorage(), CHARTER)
 def certificates() -> Run:
     drafts = [("act", encode_act(Certify(key.public, "officer", "o", "mia", "", ("officer",)))) for key in OFFICERS]
     return sign_run(EMPTY.charter, ROOT, Place(ROOT.public, 0, None), drafts, 1)
-
-
-def read_before(items: Iterable[Item], wanted: Wanted) -> Iterator[tuple[Item, ReadFrame | None]]:
-    """Reads before its turn whatever may be, as the daemon's reader does in another process."""
-    for item in items:
-        try:
-            runs = decode_frame(item) if isinstance(item, bytes) else ()
-        except FormatError:
-            runs = ()
-        read = [(at, read_run(EMPTY.network_id, run)) for at, run in enumerate(runs) if wanted(run)]
-        yield item, ReadFrame(runs, {at: chain for at, chain in read if chain is not None}) if runs else None
 
 
 def log_of(officer: int, count: int) -> Run:
@@ -96,7 +83,7 @@ def test_any_order_any_cut_any_repetition_gives_the_same_ledger(rng: Random) -> 
             at = end
     parts += rng.choices(parts, k=5)
     rng.shuffle(parts)
-    ledger = create(MemoryStorage(), CHARTER, rng.choice((in_turn, read_before)))
+    ledger = create(MemoryStorage(), CHARTER)
     while parts:
         left = []
         while parts:
@@ -112,9 +99,8 @@ def test_any_order_any_cut_any_repetition_gives_the_same_ledger(rng: Random) -> 
     assert load(ledger.storage).root() == REFERENCE.root()
 
 
-@pytest.mark.parametrize("ahead", [in_turn, read_before])
-def test_no_changed_byte_in_a_frame_is_admitted(ahead: Ahead) -> None:
-    ledger = create(MemoryStorage(), CHARTER, ahead)
+def test_no_changed_byte_in_a_frame_is_admitted() -> None:
+    ledger = create(MemoryStorage(), CHARTER)
     admit(ledger, (WHOLE[0],))
     root, arrival = ledger.root(), ledger.arrival()
     good = encode_frame([part(WHOLE[1], 0, 2)], compress=False)
@@ -246,11 +232,10 @@ def test_arbitrary_bytes_are_refused_with_a_reason(raw: bytes) -> None:
 class LedgerMachine(RuleBasedStateMachine):
     """Random admissions, damage, reloads, forks, against plain lists."""
 
-    @initialize(ahead=st.sampled_from([in_turn, read_before]))
-    def found(self, ahead: Ahead) -> None:
+    @initialize()
+    def found(self) -> None:
         self.storage = MemoryStorage()
-        self.ahead = ahead
-        self.ledger = create(self.storage, CHARTER, ahead)
+        self.ledger = create(self.storage, CHARTER)
         admit(self.ledger, (WHOLE[0],))
         self.sizes = dict.fromkeys(range(4), 0)
         self.forks: dict[int, int] = {}
@@ -302,7 +287,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def lose_power_in_a_commit(self) -> None:
         with pytest.raises(StorageError):
             self.write_until_the_power_goes()
-        self.ledger = load(self.storage.reopen(), self.ahead)
+        self.ledger = load(self.storage.reopen())
 
     def write_until_the_power_goes(self) -> None:
         with self.storage.write() as txn:
@@ -311,7 +296,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def reload(self) -> None:
-        self.ledger = load(self.storage, self.ahead)
+        self.ledger = load(self.storage)
 
     @invariant()
     def agrees_with_the_model(self) -> None:

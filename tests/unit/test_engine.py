@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from keys.errors import StorageError
 from keys.signing import SigningKey
-from ledger.ingest import Outcome
-from ledger.reading import Item
+from ledger.ingest import Item, Outcome
 from ledger.store import Ledger, create
 from node.engine.engine import MS, Engine, EngineSettings
 from node.engine.events import (

@@ -35,7 +35,7 @@ IMPURE = ("ledger/lmdb_store.py", "ledger/projection.py", "ledger/search.py")  #
 MAY_DRAW = {"node/engine/engine.py": {"random"}}  # it is handed a Random
 ADMISSION = {
     "ledger.ingest", "ledger.store", "ledger.authority", "ledger.council", "ledger.projection", "ledger.indexing",
-    "ledger.attest", "ledger.held", "ledger.reading",
+    "ledger.attest", "ledger.held",
 }  # fmt: skip
 NEVER = {  # independence that the floors alone do not give
     **{f"ledger/{path.name}": ADMISSION for path in (ROOT / "ledger").glob("audit*.py")},
