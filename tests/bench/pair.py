@@ -125,6 +125,27 @@ def following(source: Node, target: Node, logs: Sequence[PublicKey]) -> Iterator
         yield holds
 
 
+@contextmanager
+def growing(node: Node, logs: Sequence[PublicKey]) -> Iterator[Callable[[], list[tuple[PublicKey, int]]]]:
+    """Tells which entries of these logs have become durable at a node since it was asked last, from its store."""
+    with closing(open_lmdb(node.home.store_path, readonly=True)) as storage:
+        sizes, arrival = dict.fromkeys(logs, 0), b""
+
+        def more() -> list[tuple[PublicKey, int]]:
+            nonlocal arrival
+            found: list[tuple[PublicKey, int]] = []
+            with storage.read() as view:
+                before, arrival = arrival, view.get("meta", b"arrival") or b""
+                for key in logs if arrival != before else ():
+                    log = log_of(view, key)
+                    size = 0 if log is None else log.size
+                    found += ((key, seq) for seq in range(sizes[key], size))
+                    sizes[key] = size
+            return found
+
+        yield more
+
+
 def number(node: Node, name: str) -> int:
     """A number of a node's status."""
     found: Value = node.status()[name]
