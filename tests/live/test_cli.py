@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, chdir, closing, redirect_stderr, redirect_stdout
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -452,7 +453,8 @@ def test_full_store_refuses_writes_and_loses_nothing(founded: Shell, tmp_path: P
     home = own_copy(founded, tmp_path)
     shrink_store(home)
     big = tmp_path / "big.jsonl"
-    big.write_text("\n".join(json.dumps({"title": str(n), "narrative": "x" * 1500}) for n in range(900)))
+    noise = (Random(n).randbytes(1100).hex() for n in range(900))  # the store compresses what it can
+    big.write_text("\n".join(json.dumps({"title": str(n), "narrative": text}) for n, text in enumerate(noise)))
     status, _, error = founded(
         "--home", home, "add", "case", "--file", big, "--key", tmp_path / "tosheva.key", secret=SECRET
     )
