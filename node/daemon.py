@@ -15,6 +15,7 @@ These tasks share one trio loop, and only `Driver.feed` touches the engine:
 Stopping (SIGTERM, SIGINT): no new requests, the commit under way is finished, links are closed, exit 0.
 """
 
+import gc
 import itertools
 import json
 import logging
@@ -87,7 +88,8 @@ _DIAL_EVERY_S: Final = 0.5  # a look at who is not linked
 _STOP_S: Final = 4.0  # SPEC: stopped within five seconds
 _LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 _INDEX_WAIT_S: Final = 120.0
-_INDEX_GAP_S: Final = 0.5  # between the indexer's steps while entries come in
+_GC_OBJECTS: Final = 50_000  # new ones before garbage is looked for: a commit makes many, and few in circles
+_INDEX_GAP_S: Final = 1.0  # between the indexer's steps while entries come in
 _OWN_GAP_S: Final = 0.5  # between looks at what is new for this node's unit
 _NEVER_NS: Final = 1 << 63
 _NEARLY: Final = 1000  # entries that the index lacks and `status` waits for
@@ -831,6 +833,9 @@ async def run(home: Home, signer: SigningKey, *, entropy: Entropy = system_entro
         if ledger.network_id != home.charter().network_id:
             raise HomeError(f"the store in {home.path} is of another network than its charter; restore the right one")
         driver = Driver(home, ledger, Projection(home.search_path), signer, Random(entropy(16)))
+        gc.collect()
+        gc.freeze()  # what is here now stays: a hundred thousand objects that each search would visit
+        gc.set_threshold(_GC_OBJECTS)
         await _serve(driver, signer)
     log.info("stopped")
 
