@@ -13,7 +13,7 @@ from tests.bench.limits import signing
 from tests.bench.local import BATCH, Bench, appender, take
 from tests.bench.pair import WAIT_S, Pair, holding, number
 from tests.bench.table import Row, timed
-from tests.bench.work import AUTHORS, fill, plate, sign_reports
+from tests.bench.work import AUTHORS, fill, sign_reports, word
 from tests.cluster import Cluster, until
 
 _WORKS = ("append", "admission", "checkpoint", "sync", "find")
@@ -59,7 +59,8 @@ def _at(bench: Bench, size: int) -> dict[str, float]:
         turn = count()
 
         def find() -> float:
-            return timed(lambda: first.ask("find", words=plate(size // 2 + next(turn)), limit=20))
+            # a plate would be in ten times the records
+            return timed(lambda: first.ask("find", words=word(size // 2 + next(turn)), limit=20))
 
         found["find"] = _cost(bench, find)
     finally:

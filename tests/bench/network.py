@@ -189,16 +189,18 @@ def idle(bench: Bench) -> None:
         try:
             pair.cluster.start()
             pair.settle()
-            for _ in range(bench.rounds):
+            for _ in range(1 + bench.rounds):
                 pair.part()
                 before = pair.message_bytes()
                 pair.link()
                 until(lambda pair=pair: None not in _waits(pair), 60, "both know")
                 waited = max(wait for wait in _waits(pair) if wait is not None)
                 found.append((pair.message_bytes() - before, pair.wire_bytes(), waited))
+                pair.settle()
         finally:
             pair.cluster.stop()
-        said, wire, waited = (median(column) for column in zip(*found, strict=True))
+        measured = found[1:]  # in the first, one may have published where it listens, and the other not have it yet
+        said, wire, waited = (median(column) for column in zip(*measured, strict=True))
         bench.table.add(Row(
             "idle", f"nothing to sync, {logs:,} logs: both ways", said, "B", goal="one round trip, under 300 B",
             met=said < 300, note=f"{waited:.0f} ms from link to knowing; {wire:,.0f} B of TCP with the handshakes",

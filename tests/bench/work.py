@@ -44,7 +44,7 @@ def report(number: int) -> bytes:
         "vehicles": [plate(number)],
         "counting_agency": agency,
         "legal_act": "273",
-        "narrative": f"w{number * 104729 % 1000003}",
+        "narrative": word(number),
     }
     return encode_record("seizure", fields)
 
@@ -52,6 +52,11 @@ def report(number: int) -> bytes:
 def plate(number: int) -> str:
     """The vehicle in a report: about one report in a hundred thousand has the same."""
     return f"{number // 1000 % 100:02d}A{number % 1000:03d}BC"
+
+
+def word(number: int) -> str:
+    """The word in a report that no other has, among the first million."""
+    return f"w{number * 104729 % 1000003}"
 
 
 def write_records(folder: Path, count: int) -> tuple[Path, int]:
