@@ -536,7 +536,7 @@ class Driver:
             log.error("indexer ended", extra={"error": said.decode("utf-8", "replace").strip().split("\n")[-1]})
 
     async def _tell_indexer(self, stream: trio.abc.SendStream) -> None:
-        """At once after a quiet time; while more comes in, a few times a second, unless somebody waits for it."""
+        """At once after a quiet time; while more comes in, every _INDEX_GAP_S, unless somebody waits for it."""
         while True:
             arrived, hurry = self._arrived, self._hurry
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

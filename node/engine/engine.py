@@ -50,7 +50,7 @@ from node.engine.events import (
     TimerFired,
 )  # fmt: skip
 from node.engine.pace import Pace
-from node.engine.peer import BUDGET_NS, KNOWN_LOGS_MAX, Made, Peer
+from node.engine.peer import BUDGET_NS, Made, Peer, forget_oldest
 from node.engine.sync import Sync
 from protocol.limits import HEADS_MAX
 from protocol.message import (
@@ -379,7 +379,7 @@ class Engine:
             if news and bringer != peer.key and bringer in self.peers and len(self._later) < _LATER_MAX:
                 peer.learn(head.key, head.size)
                 self._later.append((now.mono_ns + 2 * self.settings.tell_wait_ms * MS, peer, head))
-                self._timers.setdefault("later", self._later[0][0])
+                self._arm_at("later", self._later[0][0])
             else:
                 soon.append(head)
         self._learn(peer, soon, now)
@@ -390,7 +390,7 @@ class Engine:
             if self.peers.get(peer.key) is peer and head.size > self.ledger.heads.get(head.key).size:
                 self._learn(peer, [head], now)
         if self._later:
-            self._timers.setdefault("later", self._later[0][0])
+            self._arm_at("later", self._later[0][0])
 
     def _flush_asks(self, now: Now) -> None:
         for peer in self.peers.values():
@@ -440,7 +440,7 @@ class Engine:
             return
         pressing = self._awaited or self._gathered_bytes >= self.settings.gather_bytes
         if not pressing and self._commit_pace.due_ns() > now.mono_ns:
-            self._timers.setdefault("commit", self._commit_pace.due_ns())
+            self._arm_at("commit", self._commit_pace.due_ns())
             return
         origins: list[_Origin] = []
         items: list[Item] = []
@@ -590,15 +590,14 @@ class Engine:
                     continue
                 if not asked and (peer.eager or to_all) and stretch.key not in peer.spared:
                     peer.pushes.setdefault(stretch.key, stretch.first)
-                    self._timers.setdefault("push", self._push_pace.due_ns())
+                    self._arm_at("push", self._push_pace.due_ns())
                 else:
                     peer.tells.setdefault(stretch.key, now.mono_ns)
                     self._arm_tell(now)
 
     def _bring(self, key: PublicKey, source: PublicKey) -> None:
         self._bringers[key] = source
-        if len(self._bringers) > KNOWN_LOGS_MAX:
-            del self._bringers[next(iter(self._bringers))]
+        forget_oldest(self._bringers)
 
     def _push(self, now: Now) -> None:
         self._timers.pop("push", None)
@@ -616,8 +615,7 @@ class Engine:
             self._serve(peer, now, made)
 
     def _arm_tell(self, now: Now) -> None:
-        at = max(now.mono_ns + self.settings.tell_wait_ms * MS, self._tell_pace.due_ns())
-        self._timers.setdefault("tell", at)
+        self._arm_at("tell", max(now.mono_ns + self.settings.tell_wait_ms * MS, self._tell_pace.due_ns()))
 
     def _tell(self, now: Now) -> None:
         """Announce what had its time to come otherwise, and what came from a peer though it was here."""
@@ -638,7 +636,10 @@ class Engine:
 
     def _arm(self, name: str, now: Now, wait_ms: int) -> None:
         """Set a timer unless it is set already."""
-        self._timers.setdefault(name, now.mono_ns + wait_ms * MS)
+        self._arm_at(name, now.mono_ns + wait_ms * MS)
+
+    def _arm_at(self, name: str, mono_ns: int) -> None:
+        self._timers.setdefault(name, mono_ns)
 
     def _sync_wait_ms(self) -> int:
         return self.settings.sync_interval_ms * self._rng.randint(75, 125) // 100

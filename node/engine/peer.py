@@ -1,9 +1,9 @@
 """One link as the engine sees it: what the peer holds, what it is owed, what it has done wrong. All bounded."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from keys.signing import PublicKey
 from ledger.store import Ledger
@@ -17,6 +17,12 @@ OWED_LOGS_MAX: Final = 65_536  # logs a peer may be owed at once
 BUDGET_NS: Final = 30 * 10**9  # budgets start anew
 Owed: TypeAlias = tuple[tuple[PublicKey, tuple[int, int]], ...]  # logs and [first, end) of each
 Made: TypeAlias = dict[Owed, tuple[bytes, list[tuple[PublicKey, int]]]]  # a frame of all that, and where it ends
+
+
+def forget_oldest(logs: MutableMapping[PublicKey, Any]) -> None:
+    """Keep what is remembered of logs within KNOWN_LOGS_MAX."""
+    while len(logs) > KNOWN_LOGS_MAX:
+        del logs[next(iter(logs))]
 
 
 @dataclass(slots=True)
@@ -72,16 +78,14 @@ class Peer:
         """It holds `size` entries of that log: what it says replaces what we thought, even when it is less."""
         self.known[key] = size
         self.known.move_to_end(key)
-        if len(self.known) > KNOWN_LOGS_MAX:
-            self.known.popitem(last=False)
+        forget_oldest(self.known)
 
     def spare(self, heads: Iterable[Head]) -> None:
         """It announces these. Where it was sent as much, it gets that log from others, too, and we push it no more."""
         for head in heads:
             if 0 < head.size <= self.known.get(head.key, 0):
                 self.spared[head.key] = None
-                if len(self.spared) > KNOWN_LOGS_MAX:
-                    del self.spared[next(iter(self.spared))]
+                forget_oldest(self.spared)
 
     def wants(self, key: PublicKey) -> None:
         """It asks for a log. Where that was announced to it, nobody pushed it: from now on we do, and others, too."""
@@ -98,8 +102,7 @@ class Peer:
         told = [head for head in found if self.known.get(head.key, 0) < head.size or head.key in self.again]
         self.again.clear()
         self.told |= dict.fromkeys(head.key for head in told)
-        while len(self.told) > KNOWN_LOGS_MAX:
-            del self.told[next(iter(self.told))]
+        forget_oldest(self.told)
         return told
 
     def owe(self, key: PublicKey, first: int, end: int) -> None:

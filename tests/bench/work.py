@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from random import Random
 
 import msgpack
@@ -57,17 +56,6 @@ def plate(number: int) -> str:
 def word(number: int) -> str:
     """The word in a report that no other has, among the first million."""
     return f"w{number * 104729 % 1000003}"
-
-
-def write_records(folder: Path, count: int) -> tuple[Path, int]:
-    """What the peers take, as a file of u32 sizes and bodies; and how many bytes the bodies have."""
-    path, size = folder / "records.bin", 0
-    with path.open("wb") as file:
-        for number in range(count):
-            body = report(number)
-            file.write(len(body).to_bytes(4, "big") + body)
-            size += len(body)
-    return path, size
 
 
 def as_json(body: bytes) -> dict[str, object]:
